@@ -1,0 +1,76 @@
+/* The engine: one C thread that consumes portals, executes descriptors and writes completion records.
+ *
+ * Who calls what    the device loop (one thread, the daemon's Python) makes every call here but run(), which is the
+ *                   engine's own thread - or the loop itself, when no thread was started (tests, simulation).
+ * Requests          loop -> engine, one ring, in order; each is acknowledged by an exit IDXDD_EXIT_ACK with its id, when it is done.
+ *                   "Done" of a stop or drain is when no descriptor it covers is left.
+ * Exits             engine -> loop, one ring with room for every descriptor in flight and every request; the bell
+ *                   (an eventfd) is written after each batch of exits. A parked descriptor keeps its context until the loop
+ *                   resumes it; an answer carries the context's generation, and a sweep raises it.
+ */
+#ifndef IDXDD_ENGINE_H
+#define IDXDD_ENGINE_H
+
+#include "idxdd/operations.h"
+#include "idxdd/shm.h"
+
+#define IDXDD_SLICE_BYTES (64u * 1024u)
+#define IDXDD_CONTEXTS 1024u            /* descriptors in progress or parked, all WQs */
+#define IDXDD_PARKED_PER_PORTAL 16u     /* a portal with so many parked descriptors waits */
+#define IDXDD_REQUESTS 512u
+#define IDXDD_PORTALS_MAX 2048u
+#define IDXDD_HANDLES_MAX 256u
+#define IDXDD_RANGES_MAX 4096u          /* address ranges of one space */
+
+struct idxdd_engine;
+struct idxdd_portal;
+
+struct idxdd_engine_options {
+    uint32_t spin_us;                   /* how long to look for work before sleeping; 0 = sleep at once */
+    struct idxdd_published_device *published;
+};
+
+struct idxdd_wq_config {
+    struct idxdd_limits limits;
+    uint32_t group;                     /* global: device * IDXDD_GROUPS_PER_DEVICE_MAX + group */
+    uint16_t size;
+    uint16_t threshold;                 /* shared: min(threshold, size) is what limited portals may fill */
+    uint8_t priority;                   /* 1..15 */
+    uint32_t pasid;                     /* dedicated with pasid_en */
+    uint8_t pasid_en;
+    uint8_t priv;
+};
+
+enum idxdd_exit_kind {
+    IDXDD_EXIT_ACK = 1,                 /* request `id` is done */
+    IDXDD_EXIT_FAULT = 2,               /* parked: address not reachable (address, operand, write) */
+    IDXDD_EXIT_ERROR = 3,               /* parked: status must be reported to the event log or SWERR; record_written tells whether a record went out */
+    IDXDD_EXIT_OVERFLOW = 4,            /* not parked: a dedicated WQ dropped `id` posted writes, or a tail was garbage (id = 0) */
+};
+
+enum idxdd_resume {
+    IDXDD_RESUME_RETRY = 1,             /* FAULT: the address may be reachable now */
+    IDXDD_RESUME_FAIL = 2,              /* FAULT: end with `status` (the write bit is added here) and the partial result */
+    IDXDD_RESUME_FINISH = 3,            /* ERROR: reported; go on */
+};
+
+struct idxdd_exit {
+    uint32_t kind;
+    uint32_t id;                        /* ACK: request id; OVERFLOW: count */
+    uint32_t wq;                        /* global WQ index */
+    uint32_t portal;                    /* engine's portal number */
+    uint32_t context, generation;       /* to resume */
+    uint32_t pasid;
+    uint32_t invalid_flags;
+    uint32_t bytes_completed;
+    uint16_t batch_index;
+    uint8_t in_batch;
+    uint8_t status;                     /* ERROR: code to report, without the write bit */
+    uint8_t operand, write, priv, record_written;
+    uint64_t address;                   /* FAULT and fault statuses: faulting address */
+    uint8_t desc[64];
+};
+
+enum idxdd_stop { IDXDD_STOP_DRAIN = 0, IDXDD_STOP_ABORT = 1 };
+
+#endif
