@@ -1,7 +1,9 @@
 """The thin binding of the C data plane (idxdd/native). Everything Python knows of C is listed here."""
 
-from collections.abc import Buffer, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+from typing_extensions import Buffer
 
 # ---- constants and layouts -------------------------------------------------------------------------------------------
 LAYOUT: Final[dict[str, int]]
