@@ -1,0 +1,135 @@
+/* The checks of operations.md 4, in its order: the first that fails decides the status. Nothing here touches client memory. */
+#include "rules.h"
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#define COMMON_FLAGS (FLAG_CRAV | FLAG_RCR | FLAG_RCI | FLAG_CR_TC)
+
+/* Bit n: byte n of the descriptor is not zero. */
+static inline uint64_t nonzero_bytes(const uint8_t *desc)
+{
+    uint64_t mask = 0;
+#ifdef __SSE2__
+    for (unsigned i = 0; i < 64; i += 16) {
+        __m128i zero = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(desc + i)), _mm_setzero_si128());
+        mask |= (uint64_t)(uint16_t)~_mm_movemask_epi8(zero) << i;
+    }
+#else
+    for (unsigned i = 0; i < 64; i++)
+        mask |= (uint64_t)(desc[i] != 0) << i;
+#endif
+    return mask;
+}
+
+static bool tc_enabled(const struct idxdd_limits *limits, uint32_t flags, uint32_t selector)
+{
+    return limits->tc_enabled >> ((flags & selector) != 0) & 1;
+}
+
+/* Reserved encodings of the cache-control bits (operations.md 7); 000 is always fine. */
+static bool cache_control_reserved(const struct idxdd_limits *limits, uint32_t flags)
+{
+    switch (flags & FLAG_CC) {
+    case 0: return false;
+    case FLAG_CC1: return !has_cap(limits, GENCAP_CACHE_CONTROL);
+    case FLAG_CC2: return !has_cap(limits, GENCAP_DEST_READBACK);
+    case FLAG_CC2 | FLAG_CC1: return !has_cap(limits, GENCAP_CACHE_CONTROL) || !has_cap(limits, GENCAP_DEST_READBACK);
+    case FLAG_CC3: return !has_cap(limits, GENCAP_DURABLE);
+    case FLAG_CC3 | FLAG_CC2: return !has_cap(limits, GENCAP_DEST_READBACK);
+    default: return true;
+    }
+}
+
+/* Row 6: every flag that is set and reserved, and every required one that is missing. */
+static uint32_t invalid_flags(const struct idxdd_operation *op, const struct idxdd_rules *rules, uint32_t flags)
+{
+    const struct idxdd_limits *limits = op->limits;
+    uint32_t allowed = COMMON_FLAGS | rules->flags | (op->batch_member ? FLAG_FENCE : 0);
+    if (!(flags & FLAG_CRAV))
+        allowed &= ~(uint32_t)(FLAG_RCR | FLAG_CR_TC);
+    if (!limits->user_int_en && limits->pasid_enabled && !op->priv)
+        allowed &= ~(uint32_t)FLAG_RCI;
+    if (!limits->bof_enabled || !has_cap(limits, GENCAP_BOF))
+        allowed &= ~(uint32_t)FLAG_BOF;
+    if (has_cap(limits, GENCAP_STORD_MEMORY))
+        allowed &= ~(uint32_t)FLAG_STORD;
+    if (cache_control_reserved(limits, flags))
+        allowed &= ~(uint32_t)FLAG_CC;
+    for (unsigned i = 0; i < sizeof rules->gates / sizeof *rules->gates; i++)
+        if (rules->gates[i].flags && !has_cap(limits, rules->gates[i].gencap))
+            allowed &= ~rules->gates[i].flags;
+    for (unsigned i = 0; i < sizeof rules->needs / sizeof *rules->needs; i++)
+        if (!(flags & rules->needs[i].with))
+            allowed &= ~rules->needs[i].flag;
+    uint32_t invalid = (flags & ~allowed) | (rules->required & ~flags);
+    if (rules->required_any && !(flags & rules->required_any))
+        invalid |= rules->required_any & -rules->required_any;
+    return invalid;
+}
+
+/* Row 7: bytes that must be zero, as bits of nonzero_bytes. */
+static uint64_t reserved_bytes(const struct idxdd_rules *rules, uint32_t flags)
+{
+    uint64_t reserved = rules->reserved;
+    if (!(flags & FLAG_CRAV))
+        reserved |= BYTES(8, 15);
+    if (!(flags & FLAG_RCI))
+        reserved |= BYTES(36, 37);
+    for (unsigned i = 0; i < sizeof rules->reserves / sizeof *rules->reserves && rules->reserves[i].flag; i++)
+        if (((flags & rules->reserves[i].flag) != 0) == rules->reserves[i].set)
+            reserved |= rules->reserves[i].bytes;
+    return reserved;
+}
+
+/* Row 17: the traffic class of each address the operation uses. */
+static bool traffic_class_bad(const struct idxdd_operation *op, const struct idxdd_rules *rules, uint32_t flags)
+{
+    uint32_t used = rules->flags & (FLAG_T1 | FLAG_T2 | FLAG_T3);
+    for (unsigned i = 0; i < sizeof rules->needs / sizeof *rules->needs; i++)
+        if (!(flags & rules->needs[i].with))
+            used &= ~rules->needs[i].flag;
+    for (uint32_t selector = FLAG_T1; selector <= FLAG_T3; selector <<= 1)
+        if (used & selector && !tc_enabled(op->limits, flags, selector))
+            return true;
+    return false;
+}
+
+uint8_t idxdd_check(struct idxdd_operation *op)
+{
+    const uint8_t *desc = op->desc;
+    const struct idxdd_limits *limits = op->limits;
+    uint32_t flags = idxdd_flags(desc);
+    uint8_t opcode = idxdd_opcode(desc);
+
+    if (flags & FLAG_CRAV && desc_record(desc) & 31)
+        return STATUS_RECORD_ALIGN;
+    if (op->priv && !limits->dedicated && !limits->privileged_mode)
+        return STATUS_PRIV;
+    if (flags & FLAG_CRAV && !tc_enabled(limits, flags, FLAG_CR_TC))
+        return STATUS_TRAFFIC_CLASS;
+
+    const struct idxdd_rules *rules = &idxdd_rules[opcode < OPCODES ? opcode : 0];
+    if (opcode >= OPCODES || !rules->name || !(limits->opcfg[opcode >> 6] >> (opcode & 63) & 1)
+        || (op->batch_member && rules->not_in_batch))
+        return STATUS_BAD_OPCODE;
+
+    if (flags != (FLAG_CRAV | FLAG_RCR)) {     /* these two alone are right for every operation */
+        op->invalid_flags = invalid_flags(op, rules, flags);
+        if (op->invalid_flags)
+            return STATUS_INVALID_FLAGS;
+    }
+    if (nonzero_bytes(desc) & reserved_bytes(rules, flags))
+        return STATUS_NONZERO_RESERVED;
+    if (!limits->dedicated && !op->batch_member && load32(desc) & 0x7FF00000u)
+        return STATUS_NONZERO_RESERVED;
+    if (rules->operands) {
+        uint8_t status = rules->operands(op);
+        if (status)
+            return status;
+    }
+    if (limits->tc_enabled != 3 && traffic_class_bad(op, rules, flags))
+        return STATUS_TRAFFIC_CLASS;
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* CRC kernels, one set per kind of CPU. Private.
+ *
+ * Convention    `reg` is the reflected register without inversion: the standard CRC is ~kernel(~seed, data).
+ * Copying       with `to`, each byte is read once, stored to `to` and the CRC is of what was stored, whoever writes `from` meanwhile.
+ */
+#ifndef IDXDD_CRC_KERNELS_H
+#define IDXDD_CRC_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef uint64_t idxdd_crc_function(uint64_t reg, uint8_t *to, const uint8_t *from, uint64_t size);
+
+struct idxdd_crc_kernels {
+    const char *name;
+    bool (*supported)(void);
+    idxdd_crc_function *crc32c, *crc64nvme;             /* `to` is ignored */
+    idxdd_crc_function *copy_crc32c, *copy_crc64nvme;
+};
+
+/* Distances over which a folding kernel moves a 16-byte lane, in bytes. */
+enum idxdd_fold { FOLD_16, FOLD_32, FOLD_48, FOLD_64, FOLD_128, FOLD_192, FOLD_256, FOLDS };
+
+/* One polynomial: slicing tables, and for each distance d (bits) x^(d+63) and x^(d-1) mod P, reflected into 64 bits. */
+struct idxdd_polynomial {
+    uint64_t slices[8][256];
+    uint64_t folds[FOLDS][2];
+};
+
+extern struct idxdd_polynomial idxdd_poly32, idxdd_poly64;      /* written once, before main */
+extern const struct idxdd_crc_kernels idxdd_crc_portable;
+#if defined(__x86_64__)
+extern const struct idxdd_crc_kernels idxdd_crc_pclmul, idxdd_crc_avx512;
+#endif
+
+/* Standard CRCs (seed 0 -> standard value) of what was copied. */
+uint32_t idxdd_copy_crc32c(uint32_t seed, void *to, const void *from, uint64_t size);
+uint64_t idxdd_copy_crc64nvme(uint64_t seed, void *to, const void *from, uint64_t size);
+
+#endif

@@ -1,0 +1,50 @@
+/* How an operation gets at client memory: piece by piece, each piece checked, a fault noted exactly. Private. */
+#ifndef IDXDD_REACH_H
+#define IDXDD_REACH_H
+
+#include "descriptor.h"
+
+static inline uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static inline enum idxdd_step fault_at(struct idxdd_operation *op, uint64_t va, bool write, uint8_t operand)
+{
+    op->fault_address = va;
+    op->fault_operand = operand;
+    op->fault_write = write;
+    op->bytes_completed = (uint32_t)op->progress;
+    return IDXDD_FAULT;
+}
+
+/* Memory at base + offset; `size` shrinks to what is contiguous. NULL: fault noted. Addresses end at 2^64, they do not wrap. */
+static inline uint8_t *reach(struct idxdd_operation *op, uint64_t base, uint64_t offset, bool write, uint8_t operand, uint64_t *size)
+{
+    uint64_t va = base + offset, contiguous = 0;
+    uint8_t *at = va >= base ? idxdd_translate(op->space, va, write, &contiguous) : NULL;
+    if (!at || !contiguous) {
+        fault_at(op, va, write, operand);
+        return NULL;
+    }
+    *size = smaller(*size, contiguous);
+    if (va + *size < va)
+        *size = -va;
+    return at;
+}
+
+static inline void advance(struct idxdd_operation *op, uint64_t size)
+{
+    op->progress += size;
+    op->bytes_moved += size;
+}
+
+/* Between slices, or at the end with success. */
+static inline enum idxdd_step more_or_done(struct idxdd_operation *op, uint64_t size)
+{
+    if (op->progress < size)
+        return IDXDD_MORE;
+    op->status = STATUS_SUCCESS;
+    op->result = 0;
+    op->bytes_completed = 0;
+    return IDXDD_DONE;
+}
+
+#endif
