@@ -35,3 +35,57 @@ $(VENV)/.installed: $(VENV)/.dependencies CMakeLists.txt $(C_SOURCES)
 
 install: $(VENV)/.installed
 native: $(VENV)/.installed
+
+# ---- checks and tests ---------------------------------------------------------------------------------------------------
+# Warnings of the C sources are errors in every build; `make check ANALYZE=1` adds gcc's static analyser.
+PYTHON_SOURCES := idxdd clients tests
+FUZZ_SECONDS ?= 60
+C_TEST_SECONDS ?= 120
+
+check: install
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/mypy
+	@if test -e idxdd/spec/emit.py; then echo "$(BIN)/python -m idxdd.spec.emit --check"; $(BIN)/python -m idxdd.spec.emit --check; fi
+	@if test -n "$(ANALYZE)"; then for f in idxdd/native/src/*.c; do echo "gcc -fanalyzer $$f"; \
+	  gcc -std=gnu11 -D_GNU_SOURCE -O2 -fanalyzer -Werror -c -o /dev/null -Iidxdd/native/include -Iidxdd/native/src $$f || exit 1; done; fi
+
+test: install
+	$(BIN)/pytest -q -n $(JOBS) tests
+
+# Thread sanitizer needs its shadow where address randomisation may put libraries: run without randomisation where we can.
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+define c_tests
+	$(CMAKE) -S . -B build/$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DCMAKE_BUILD_TYPE=None \
+	  -DIDXDD_PYTHON=OFF -DIDXDD_TESTS=ON -DIDXDD_SANITIZE=$(2) >build/$(1).log || { cat build/$(1).log; exit 1; }
+	$(BIN)/ninja -C build/$(1) -j $(JOBS) --quiet
+	@count=0; for source in $(wildcard idxdd/native/tests/test_*.c); do name=$$(basename $$source .c); \
+	  echo "$(2): $$name"; timeout -k 5 $(C_TEST_SECONDS) $(NO_ASLR) build/$(1)/$$name || { echo "$(2): $$name failed ($$?)"; exit 1; }; \
+	  count=$$((count + 1)); done; test $$count -gt 0 || { echo "$(2): no C tests in idxdd/native/tests"; exit 1; }
+endef
+
+sanitize: export ASAN_OPTIONS ?= detect_leaks=1:abort_on_error=0
+sanitize: export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
+sanitize: export TSAN_OPTIONS ?= halt_on_error=1
+sanitize: $(VENV)/.dependencies
+	@mkdir -p build
+	$(call c_tests,sanitize-address,address$(comma)undefined)
+	$(call c_tests,sanitize-thread,thread)
+
+# Each fuzz target gets the seconds as its argument and prints the seed of what it found.
+fuzz: export ASAN_OPTIONS ?= detect_leaks=1
+fuzz: export UBSAN_OPTIONS ?= halt_on_error=1:print_stacktrace=1
+fuzz: | preflight
+	@mkdir -p build/fuzz
+	@count=0; for source in $(wildcard idxdd/native/tests/fuzz_*.c); do name=$$(basename $$source .c); echo "fuzz: $$name, $(FUZZ_SECONDS) s"; \
+	  $${CC:-cc} -std=gnu11 -D_GNU_SOURCE -DIDXDD_FUZZ_MAIN -O1 -g -fno-strict-aliasing -fno-omit-frame-pointer \
+	    -fsanitize=address,undefined -Iidxdd/native/include -Iidxdd/native/src -o build/fuzz/$$name $$source idxdd/native/src/*.c -pthread || exit 1; \
+	  FUZZ_SECONDS=$(FUZZ_SECONDS) timeout -k 5 $$(($(FUZZ_SECONDS) + 60)) build/fuzz/$$name $(FUZZ_SECONDS) || { echo "fuzz: $$name failed ($$?)"; exit 1; }; \
+	  count=$$((count + 1)); done; test $$count -gt 0 || { echo "fuzz: no targets in idxdd/native/tests"; exit 1; }
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
+	find idxdd clients tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+comma := ,
