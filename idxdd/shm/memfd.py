@@ -64,3 +64,20 @@ def _memfd(name: str) -> int:
         return os.memfd_create(name, flags | MFD_NOEXEC_SEAL)
     except OSError:  # an older kernel does not know the flag
         return os.memfd_create(name, flags)
+
+
+def create_unreserved(name: str) -> int:
+    """An empty file without seals: a large one is grown piece by piece and sealed last, so that its maker never stalls."""
+    fd = _memfd(name)
+    os.fchmod(fd, 0o600)
+    return fd
+
+
+def grow(fd: int, start: int, size: int, what: str) -> None:
+    """Reserve `size` more bytes from `start` on. Raises SharedMemoryFull."""
+    reserve(fd, size, what, start=start)
+
+
+def seal(fd: int, seals: int = SEALS) -> None:
+    """No change of size from now on."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -88,10 +88,10 @@ class Segment:
         return f"Segment({self.name!r}, size={self.size})"
 
 
-def reserve(fd: int, size: int, what: str) -> None:
-    """Give a new file its size and its memory. Raises SharedMemoryFull."""
+def reserve(fd: int, size: int, what: str, *, start: int = 0) -> None:
+    """Give a new file its size and its memory, from `start` on. Raises SharedMemoryFull."""
     try:
-        os.posix_fallocate(fd, 0, size)
+        os.posix_fallocate(fd, start, size)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
