@@ -43,7 +43,7 @@ class Opcode(IntEnum):
 
 
 class Flag(IntFlag):
-    """Descriptor flags: bits 15:0 are common, 23:16 belong to the operation (see the *_… groups)."""
+    """Descriptor flags: bits 15:0 are common, 23:16 belong to the operation (OpFlag)."""
 
     FENCE = 1 << 0
     BOF = 1 << 1
@@ -75,6 +75,11 @@ class OpFlag(IntFlag):
     CRC_BYPASS_INVERSION = 1 << 17
     CRC_BYPASS_REFLECTION = 1 << 18
     CRC_SIZE64 = 1 << 19
+    SRC_ALTERNATE_PASID = 1 << 16
+    DST_ALTERNATE_PASID = 1 << 17
+    REDUCE_DOMAIN_SELECTOR = 1 << 16
+    REDUCE_DST2_TCS = 1 << 17
+    UPDATE_WINDOW_NO_DRAIN = 1 << 16
 
 
 class CompletionStatus(IntEnum):
@@ -300,3 +305,33 @@ class DriverStatus(IntEnum):
     def number(self) -> int:
         """The error's own number, without the mark of a software code."""
         return self.value >> 16 & 0x7FFF
+
+    @property
+    def text(self) -> str:
+        """What went wrong, in one line."""
+        return DRIVER_STATUS_TEXTS[self]
+
+
+DRIVER_STATUS_TEXTS: dict[DriverStatus, str] = {
+    DriverStatus.DEV_ENABLED: "device is not in the disabled state",
+    DriverStatus.DEV_NOT_ENABLED: "device is not enabled",
+    DriverStatus.WQ_ENABLED: "WQ is enabled already",
+    DriverStatus.DEV_DMA_ERR: "dmaengine device could not be registered",
+    DriverStatus.WQ_NO_GRP: "WQ belongs to no group",
+    DriverStatus.WQ_NO_NAME: "WQ has no name",
+    DriverStatus.WQ_NO_SVM: "shared WQ needs PASID and ENQCMD",
+    DriverStatus.WQ_NO_THRESH: "shared WQ has threshold 0",
+    DriverStatus.WQ_PORTAL_ERR: "portal could not be mapped",
+    DriverStatus.WQ_RES_ALLOC_ERR: "no memory for the WQ's descriptors",
+    DriverStatus.PERCPU_ERR: "WQ's reference counter could not be set up",
+    DriverStatus.DMA_CHAN_ERR: "dmaengine channel could not be registered",
+    DriverStatus.CDEV_ERR: "character device could not be created",
+    DriverStatus.WQ_NO_SWQ_SUPPORT: "a shared WQ is configured, and shared WQs are not supported",
+    DriverStatus.WQ_NONE_CONFIGURED: "no WQ belongs to a group",
+    DriverStatus.WQ_NO_SIZE: "WQ has size 0",
+    DriverStatus.WQ_NO_PRIV: "dedicated kernel WQ with PASID needs privileged mode",
+    DriverStatus.WQ_IRQ_ERR: "WQ's interrupt could not be set up",
+    DriverStatus.WQ_USER_NO_IOMMU: "user WQ needs shared virtual addressing",
+    DriverStatus.DEV_EVL_ERR: "event log could not be set up",
+    DriverStatus.WQ_NO_DRV_NAME: "WQ's driver_name does not match the driver",
+}

@@ -301,7 +301,7 @@ class Register(Layout):
     def __init_subclass__(
         cls, *, offset: int = -1, width: int = 32, access: Access = RO, reset: int = 0, fixed: bool = False, kept: bool = False
     ) -> None:
-        """`fixed`: read-only when GENCAP.config_en = 0. `kept`: Reset Device leaves it as it is (registers.md §9)."""
+        """`fixed`: read-only when GENCAP.config_en = 0. `kept`: Reset Device leaves it as it is."""
         cls.width_bytes, cls.access, cls.fixed, cls.kept = width // 8, access, fixed, kept
         super().__init_subclass__(width_bits=width)
         if offset < 0:

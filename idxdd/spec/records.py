@@ -6,8 +6,10 @@ fields the names one operation uses. SWERR, WQCFG, GRPCFG and MSIXPERM are in `r
 
 from typing import Any
 
-from idxdd.spec.codes import CompletionStatus, Flag, Opcode, Operand, OpFlag
+from idxdd.spec.codes import STATUS_CODE_MASK, STATUS_WRITE_FAULT, CompletionStatus, Flag, Opcode, Operand
 from idxdd.spec.layout import Record, bit, bits, data, reserved, u8, u16, u32, u64
+
+STATUS_CODES = frozenset(int(status) for status in CompletionStatus)
 
 
 # ---- descriptors -----------------------------------------------------------------------------------------------------------
@@ -209,12 +211,13 @@ class CompletionRecord(Record, size=32):
     @property
     def code(self) -> CompletionStatus | int:
         """The status without the write bit, by name where it has one."""
-        return _status(self.status)
+        code = self.status & STATUS_CODE_MASK
+        return CompletionStatus(code) if code in STATUS_CODES else code
 
     @property
     def write_fault(self) -> bool:
         """The faulting access was a write."""
-        return bool(self.status & 0x80)
+        return bool(self.status & STATUS_WRITE_FAULT)
 
 
 class InvalidFlagsRecord(CompletionRecord):
@@ -350,12 +353,3 @@ def view(descriptor: bytes | bytearray | memoryview) -> Descriptor:
     plain = Descriptor.unpack(descriptor)
     kind: type[Any] = VIEWS.get(plain.opcode, Descriptor)
     return kind(plain.raw)  # type: ignore[no-any-return]
-
-
-def _status(status: int) -> CompletionStatus | int:
-    code = status & 0x3F
-    return CompletionStatus(code) if code in STATUS_CODES else code
-
-
-STATUS_CODES = frozenset(int(status) for status in CompletionStatus)
-OP_FLAG_BITS = int(~OpFlag(0))

@@ -196,7 +196,7 @@ class SWERR(Register, offset=0xC0, width=256, kept=True):
     @property
     def status(self) -> CompletionStatus | int:
         """The error code by name, where it has one."""
-        return CompletionStatus(self.error) if self.error in set(CompletionStatus) else self.error
+        return CompletionStatus(self.error) if self.error in CompletionStatus._value2member_map_ else self.error
 
 
 class EVLCFG(Register, offset=0xE0, width=128, access=RW_DEVICE_DISABLED):
