@@ -16,14 +16,13 @@
 
 #define IDXDD_SLICE_BYTES (64u * 1024u)
 #define IDXDD_CONTEXTS 1024u            /* descriptors in progress or parked, all WQs */
-#define IDXDD_PARKED_PER_PORTAL 16u     /* a portal with so many parked descriptors waits */
-#define IDXDD_REQUESTS 512u
 #define IDXDD_PORTALS_MAX 2048u
-#define IDXDD_HANDLES_MAX 256u
+#define IDXDD_HANDLES_MAX 256u           /* interrupt handles of one device */
 #define IDXDD_RANGES_MAX 4096u          /* address ranges of one space */
 
 struct idxdd_engine;
-struct idxdd_portal;
+struct idxdd_interrupts;
+struct idxdd_space;
 
 struct idxdd_engine_options {
     uint32_t spin_us;                   /* how long to look for work before sleeping; 0 = sleep at once */
@@ -72,5 +71,47 @@ struct idxdd_exit {
 };
 
 enum idxdd_stop { IDXDD_STOP_DRAIN = 0, IDXDD_STOP_ABORT = 1 };
+
+struct idxdd_portal_options {
+    uint32_t wq;
+    int client_fd, device_fd;           /* memfds of the two pages */
+    int doorbell_fd;                    /* eventfd the client writes; duplicated */
+    int wake_fd;                        /* our end of the socketpair; duplicated */
+    struct idxdd_space *space;
+    uint32_t pasid;
+    bool priv;
+};
+
+/* NULL with errno set when memory, epoll or eventfd is not to be had. */
+struct idxdd_engine *idxdd_engine_new(const struct idxdd_engine_options *options);
+void idxdd_engine_free(struct idxdd_engine *engine);
+int idxdd_engine_start(struct idxdd_engine *engine);     /* its own thread; 0 or an errno */
+void idxdd_engine_stop(struct idxdd_engine *engine);     /* nothing is executed any more when this returns */
+uint32_t idxdd_engine_run(struct idxdd_engine *engine, uint32_t visits); /* inline; how much was done */
+int idxdd_engine_exit_bell(const struct idxdd_engine *engine);
+uint32_t idxdd_engine_exits(struct idxdd_engine *engine, struct idxdd_exit *out, uint32_t maximum);
+void idxdd_engine_ring(struct idxdd_engine *engine);
+
+/* Requests. Each returns its id (never 0), or 0 with errno set: EAGAIN when the ring is full (the engine does not answer). */
+uint32_t idxdd_engine_wq_enable(struct idxdd_engine *engine, uint32_t wq, const struct idxdd_wq_config *config);
+uint32_t idxdd_engine_wq_threshold(struct idxdd_engine *engine, uint32_t wq, uint32_t threshold);
+uint32_t idxdd_engine_wq_stop(struct idxdd_engine *engine, uint64_t wqs, enum idxdd_stop how, enum idxdd_closed reason);
+uint32_t idxdd_engine_wq_drain(struct idxdd_engine *engine, uint64_t wqs);
+uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *engine, uint32_t pasid);
+uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *engine, uint32_t pasid);
+uint32_t idxdd_engine_portal_add(struct idxdd_engine *engine, const struct idxdd_portal_options *options, uint32_t *number);
+uint32_t idxdd_engine_portal_close(struct idxdd_engine *engine, uint32_t portal, enum idxdd_stop how, enum idxdd_closed reason);
+uint32_t idxdd_engine_portal_reopen(struct idxdd_engine *engine, uint32_t portal);
+uint32_t idxdd_engine_portal_remove(struct idxdd_engine *engine, uint32_t portal);
+uint32_t idxdd_engine_resume(struct idxdd_engine *engine, uint32_t context, uint32_t generation, enum idxdd_resume action, uint8_t status);
+uint32_t idxdd_engine_barrier(struct idxdd_engine *engine);
+
+/* At once, from the device loop. */
+int idxdd_engine_portal_fenced(struct idxdd_engine *engine, uint32_t portal);
+const struct idxdd_portal_device *idxdd_engine_portal_page(const struct idxdd_engine *engine, uint32_t portal); /* NULL: no such portal */
+struct idxdd_interrupts *idxdd_engine_interrupts(struct idxdd_engine *engine);
+
+struct idxdd_engine_statistics { uint64_t visits, sleeps, spin_ns, contexts, parked, exits, requests, finished; };
+void idxdd_engine_statistics(const struct idxdd_engine *engine, struct idxdd_engine_statistics *out);
 
 #endif

@@ -1,0 +1,601 @@
+/* Engine and Space: the device loop's side of the data plane. See _native.pyi. */
+#include "binding.h"
+
+#include <errno.h>
+#include <structmember.h>
+
+#include "idxdd/engine.h"
+#include "interrupts.h"
+#include "space.h"
+
+/* ---- Space ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    struct idxdd_space *space;
+} SpaceObject;
+
+static PyObject *Space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args, (void)kwargs;
+    SpaceObject *self = (SpaceObject *)type->tp_alloc(type, 0);
+    if (self && !(self->space = idxdd_space_new())) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void Space_dealloc(SpaceObject *self)
+{
+    idxdd_space_unref(self->space);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *Space_add(SpaceObject *self, PyObject *args)
+{
+    unsigned long long address, size;
+    int fd;
+    if (!PyArg_ParseTuple(args, "KiK", &address, &fd, &size))
+        return NULL;
+    int error = idxdd_space_add(self->space, address, fd, size);
+    if (error)
+        return idxdd_raise(error, "map a range into the address space");
+    Py_RETURN_NONE;
+}
+
+static PyObject *Space_remove(SpaceObject *self, PyObject *args)
+{
+    unsigned long long address;
+    uint64_t size = 0;
+    if (!PyArg_ParseTuple(args, "K", &address))
+        return NULL;
+    int error = idxdd_space_remove(self->space, address, &size);
+    if (error)
+        return idxdd_raise(error, "take a range out of the address space");
+    return PyLong_FromUnsignedLongLong(size);
+}
+
+static PyObject *Space_ranges(SpaceObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *list = PyList_New(0);
+    for (uint32_t i = 0; list && i < idxdd_space_count(self->space); i++) {
+        uint64_t address, size;
+        idxdd_space_range(self->space, i, &address, &size);
+        PyObject *pair = Py_BuildValue("(KK)", (unsigned long long)address, (unsigned long long)size);
+        if (!pair || PyList_Append(list, pair) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
+static PyMethodDef Space_methods[] = {
+    {"add", (PyCFunction)Space_add, METH_VARARGS, "Map a memfd and serve [address, address + size)."},
+    {"remove", (PyCFunction)Space_remove, METH_VARARGS, "Take the range that starts at address out; returns its size."},
+    {"ranges", (PyCFunction)Space_ranges, METH_NOARGS, "[(address, size), ...]"},
+    {NULL},
+};
+
+static PyTypeObject SpaceType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "idxdd.native.Space", .tp_basicsize = sizeof(SpaceObject), .tp_new = Space_new,
+    .tp_dealloc = (destructor)Space_dealloc, .tp_methods = Space_methods, .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "The address table of one PASID.",
+};
+
+/* ---- Engine ------------------------------------------------------------------------------------------------------------- */
+
+/* A barrier: what was taken out of address spaces before it may be freed when it is acknowledged. */
+struct barrier {
+    struct barrier *next;
+    uint32_t id;
+    struct idxdd_garbage *garbage;
+};
+
+typedef struct {
+    PyObject_HEAD
+    struct idxdd_engine *engine;
+    struct barrier *barriers;
+    Py_buffer published;
+    PyObject *held;              /* memoryviews of pending words */
+    int exit_bell;
+} EngineObject;
+
+static PyTypeObject *ExitType;
+
+static PyStructSequence_Field exit_fields[] = {
+    {"kind"}, {"id"}, {"wq"}, {"portal"}, {"context"}, {"generation"}, {"pasid"}, {"invalid_flags"}, {"bytes_completed"},
+    {"batch_index"}, {"in_batch"}, {"status"}, {"operand"}, {"write"}, {"priv"}, {"record_written"}, {"address"}, {"desc"}, {NULL},
+};
+static PyStructSequence_Desc exit_desc = {"idxdd.native.Exit", "What the engine hands to the device loop.", exit_fields, 18};
+
+static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"published", "spin_us", NULL};
+    Py_buffer published;
+    unsigned int spin_us = 100;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "w*|$I", names, &published, &spin_us))
+        return NULL;
+    if ((size_t)published.len < sizeof(struct idxdd_published_device)) {
+        PyBuffer_Release(&published);
+        PyErr_Format(PyExc_ValueError, "published: %zu bytes needed", sizeof(struct idxdd_published_device));
+        return NULL;
+    }
+    EngineObject *self = (EngineObject *)type->tp_alloc(type, 0);
+    if (!self) {
+        PyBuffer_Release(&published);
+        return NULL;
+    }
+    self->published = published;
+    self->held = PyList_New(0);
+    struct idxdd_engine_options options = {.spin_us = spin_us, .published = published.buf};
+    self->engine = self->held ? idxdd_engine_new(&options) : NULL;
+    if (!self->engine) {
+        int error = errno;
+        Py_DECREF(self);
+        return idxdd_raise(error, "create the engine");
+    }
+    self->exit_bell = idxdd_engine_exit_bell(self->engine);
+    return (PyObject *)self;
+}
+
+static void Engine_dealloc(EngineObject *self)
+{
+    if (self->engine) {
+        Py_BEGIN_ALLOW_THREADS
+        idxdd_engine_free(self->engine);
+        Py_END_ALLOW_THREADS
+    }
+    while (self->barriers) {
+        struct barrier *next = self->barriers->next;
+        idxdd_garbage_free(self->barriers->garbage);
+        PyMem_Free(self->barriers);
+        self->barriers = next;
+    }
+    if (self->published.obj)
+        PyBuffer_Release(&self->published);
+    Py_XDECREF(self->held);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *Engine_start(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int error = idxdd_engine_start(self->engine);
+    if (error)
+        return idxdd_raise(error, "start the engine's thread");
+    Py_RETURN_NONE;
+}
+
+static PyObject *Engine_stop(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_BEGIN_ALLOW_THREADS
+    idxdd_engine_stop(self->engine);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *Engine_run(EngineObject *self, PyObject *args)
+{
+    unsigned int visits = 1;
+    if (!PyArg_ParseTuple(args, "|I", &visits))
+        return NULL;
+    return PyLong_FromUnsignedLong(idxdd_engine_run(self->engine, visits));
+}
+
+static PyObject *exit_object(const struct idxdd_exit *exit)
+{
+    PyObject *object = PyStructSequence_New(ExitType);
+    if (!object)
+        return NULL;
+    const unsigned long values[] = {exit->kind, exit->id, exit->wq, exit->portal, exit->context, exit->generation, exit->pasid,
+                                    exit->invalid_flags, exit->bytes_completed, exit->batch_index, exit->in_batch, exit->status,
+                                    exit->operand, exit->write, exit->priv, exit->record_written};
+    Py_ssize_t n = (Py_ssize_t)(sizeof values / sizeof *values);
+    for (Py_ssize_t i = 0; i < n; i++)
+        PyStructSequence_SET_ITEM(object, i, PyLong_FromUnsignedLong(values[i]));
+    PyStructSequence_SET_ITEM(object, n, PyLong_FromUnsignedLongLong(exit->address));
+    PyStructSequence_SET_ITEM(object, n + 1, PyBytes_FromStringAndSize((const char *)exit->desc, 64));
+    return object;
+}
+
+static void barrier_over(EngineObject *self, uint32_t id)
+{
+    for (struct barrier **link = &self->barriers; *link; link = &(*link)->next)
+        if ((*link)->id == id) {
+            struct barrier *over = *link;
+            *link = over->next;
+            idxdd_garbage_free(over->garbage);
+            PyMem_Free(over);
+            return;
+        }
+}
+
+static PyObject *Engine_exits(EngineObject *self, PyObject *args)
+{
+    unsigned int maximum = 256;
+    struct idxdd_exit exits[256];
+    if (!PyArg_ParseTuple(args, "|I", &maximum))
+        return NULL;
+    uint32_t n = idxdd_engine_exits(self->engine, exits, maximum < 256 ? maximum : 256);
+    PyObject *list = PyList_New(n);
+    for (uint32_t i = 0; list && i < n; i++) {
+        if (exits[i].kind == IDXDD_EXIT_ACK)
+            barrier_over(self, exits[i].id);
+        PyObject *object = exit_object(&exits[i]);
+        if (!object)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, object);
+    }
+    return list;
+}
+
+static PyObject *request_id(uint32_t id, const char *doing)
+{
+    return id ? PyLong_FromUnsignedLong(id) : idxdd_raise(errno, doing);
+}
+
+static PyObject *Engine_resume(EngineObject *self, PyObject *args)
+{
+    unsigned int context, generation, action;
+    unsigned char status = 0;
+    if (!PyArg_ParseTuple(args, "III|b", &context, &generation, &action, &status))
+        return NULL;
+    return request_id(idxdd_engine_resume(self->engine, context, generation, action, status), "resume a parked descriptor");
+}
+
+static bool opcodes(PyObject *sequence, uint64_t opcfg[4])
+{
+    PyObject *fast = PySequence_Fast(sequence, "opcfg: a sequence of four 64-bit words");
+    if (!fast)
+        return false;
+    bool ok = PySequence_Fast_GET_SIZE(fast) == 4;
+    for (Py_ssize_t i = 0; ok && i < 4; i++) {
+        opcfg[i] = PyLong_AsUnsignedLongLong(PySequence_Fast_GET_ITEM(fast, i));
+        ok = !PyErr_Occurred();
+    }
+    Py_DECREF(fast);
+    if (!ok && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "opcfg: a sequence of four 64-bit words");
+    return ok;
+}
+
+static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"wq", "group", "dedicated", "size", "threshold", "priority", "gencap", "opcfg", "max_xfer_shift",
+                            "max_batch_shift", "bof", "pasid_en", "pasid", "priv", "user_int_en", "privileged_mode", "tc_enabled", NULL};
+    unsigned int wq, group, size, threshold, priority, max_xfer_shift, max_batch_shift, pasid, tc_enabled = 3;
+    unsigned long long gencap;
+    int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode;
+    PyObject *opcfg;
+    struct idxdd_wq_config config = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I$IpIIIKOIIppIppp|I", names, &wq, &group, &dedicated, &size, &threshold, &priority,
+                                     &gencap, &opcfg, &max_xfer_shift, &max_batch_shift, &bof, &pasid_en, &pasid, &priv, &user_int_en,
+                                     &privileged_mode, &tc_enabled)
+        || !opcodes(opcfg, config.limits.opcfg))
+        return NULL;
+    config.limits.gencap = gencap;
+    config.limits.max_xfer_shift = (uint8_t)max_xfer_shift;
+    config.limits.max_batch_shift = (uint8_t)max_batch_shift;
+    config.limits.bof_enabled = (uint8_t)bof;
+    config.limits.pasid_enabled = (uint8_t)pasid_en;
+    config.limits.user_int_en = (uint8_t)user_int_en;
+    config.limits.dedicated = (uint8_t)dedicated;
+    config.limits.privileged_mode = (uint8_t)privileged_mode;
+    config.limits.tc_enabled = (uint8_t)tc_enabled;
+    config.group = group;
+    config.size = (uint16_t)size;
+    config.threshold = (uint16_t)threshold;
+    config.priority = (uint8_t)priority;
+    config.pasid = pasid;
+    config.pasid_en = (uint8_t)pasid_en;
+    config.priv = (uint8_t)priv;
+    return request_id(idxdd_engine_wq_enable(self->engine, wq, &config), "enable a WQ in the engine");
+}
+
+static PyObject *Engine_wq_threshold(EngineObject *self, PyObject *args)
+{
+    unsigned int wq, threshold;
+    if (!PyArg_ParseTuple(args, "II", &wq, &threshold))
+        return NULL;
+    return request_id(idxdd_engine_wq_threshold(self->engine, wq, threshold), "change a WQ's threshold");
+}
+
+static bool wq_mask(PyObject *sequence, uint64_t *mask)
+{
+    PyObject *fast = PySequence_Fast(sequence, "wqs: a sequence of global WQ indices");
+    if (!fast)
+        return false;
+    *mask = 0;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast); i++) {
+        unsigned long wq = PyLong_AsUnsignedLong(PySequence_Fast_GET_ITEM(fast, i));
+        if (PyErr_Occurred() || wq >= IDXDD_WQS_MAX) {
+            if (!PyErr_Occurred())
+                PyErr_Format(PyExc_ValueError, "wqs: %lu is not a global WQ index", wq);
+            Py_DECREF(fast);
+            return false;
+        }
+        *mask |= 1ull << wq;
+    }
+    Py_DECREF(fast);
+    return true;
+}
+
+static PyObject *Engine_wq_stop(EngineObject *self, PyObject *args)
+{
+    PyObject *wqs;
+    unsigned int how, reason;
+    uint64_t mask;
+    if (!PyArg_ParseTuple(args, "OII", &wqs, &how, &reason) || !wq_mask(wqs, &mask))
+        return NULL;
+    return request_id(idxdd_engine_wq_stop(self->engine, mask, how, reason), "stop WQs");
+}
+
+static PyObject *Engine_wq_drain(EngineObject *self, PyObject *wqs)
+{
+    uint64_t mask;
+    if (!wq_mask(wqs, &mask))
+        return NULL;
+    return request_id(idxdd_engine_wq_drain(self->engine, mask), "drain WQs");
+}
+
+static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *pasid)
+{
+    unsigned long value = PyLong_AsUnsignedLong(pasid);
+    if (PyErr_Occurred())
+        return NULL;
+    return request_id(idxdd_engine_pasid_drain(self->engine, (uint32_t)value), "drain a PASID");
+}
+
+static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *pasid)
+{
+    unsigned long value = PyLong_AsUnsignedLong(pasid);
+    if (PyErr_Occurred())
+        return NULL;
+    return request_id(idxdd_engine_pasid_abort(self->engine, (uint32_t)value), "abort a PASID");
+}
+
+static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"wq", "client_fd", "device_fd", "doorbell_fd", "wake_fd", "space", "pasid", "priv", NULL};
+    struct idxdd_portal_options options = {0};
+    SpaceObject *space;
+    int priv = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I$iiiiO!I|p", names, &options.wq, &options.client_fd, &options.device_fd,
+                                     &options.doorbell_fd, &options.wake_fd, &SpaceType, &space, &options.pasid, &priv))
+        return NULL;
+    options.space = space->space;
+    options.priv = priv;
+    uint32_t number, id = idxdd_engine_portal_add(self->engine, &options, &number);
+    if (!id)
+        return idxdd_raise(errno, "add a portal");
+    return Py_BuildValue("(II)", number, id);
+}
+
+static PyObject *Engine_portal_close(EngineObject *self, PyObject *args)
+{
+    unsigned int portal, how, reason;
+    if (!PyArg_ParseTuple(args, "III", &portal, &how, &reason))
+        return NULL;
+    return request_id(idxdd_engine_portal_close(self->engine, portal, how, reason), "close a portal");
+}
+
+static PyObject *Engine_portal_reopen(EngineObject *self, PyObject *portal)
+{
+    unsigned long number = PyLong_AsUnsignedLong(portal);
+    if (PyErr_Occurred())
+        return NULL;
+    return request_id(idxdd_engine_portal_reopen(self->engine, (uint32_t)number), "reopen a portal");
+}
+
+static PyObject *Engine_portal_remove(EngineObject *self, PyObject *portal)
+{
+    unsigned long number = PyLong_AsUnsignedLong(portal);
+    if (PyErr_Occurred())
+        return NULL;
+    return request_id(idxdd_engine_portal_remove(self->engine, (uint32_t)number), "remove a portal");
+}
+
+static PyObject *Engine_portal_fenced(EngineObject *self, PyObject *portal)
+{
+    unsigned long number = PyLong_AsUnsignedLong(portal);
+    if (PyErr_Occurred())
+        return NULL;
+    int error = idxdd_engine_portal_fenced(self->engine, (uint32_t)number);
+    if (error)
+        return idxdd_raise(error, "mark a portal as fenced");
+    Py_RETURN_NONE;
+}
+
+#define LOAD(word) ((unsigned long long)atomic_load_explicit(&(word), memory_order_relaxed))
+
+static PyObject *Engine_portal_statistics(EngineObject *self, PyObject *portal)
+{
+    unsigned long number = PyLong_AsUnsignedLong(portal);
+    if (PyErr_Occurred())
+        return NULL;
+    const struct idxdd_portal_device *page = idxdd_engine_portal_page(self->engine, (uint32_t)number);
+    if (!page)
+        return idxdd_raise(ENOENT, "read a portal's statistics");
+    return Py_BuildValue("{sKsKsKsKsKsKsKsK}", "descriptors", LOAD(page->descriptors), "bytes", LOAD(page->bytes), "retries",
+                         LOAD(page->retries), "errors", LOAD(page->errors), "interrupts", LOAD(page->interrupts), "done",
+                         LOAD(page->done), "limit", LOAD(page->limit), "closed", LOAD(page->closed));
+}
+
+static PyObject *Engine_barrier(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct barrier *barrier = PyMem_Malloc(sizeof *barrier);
+    if (!barrier)
+        return PyErr_NoMemory();
+    uint32_t id = idxdd_engine_barrier(self->engine);
+    if (!id) {
+        PyMem_Free(barrier);
+        return idxdd_raise(errno, "ask the engine for a barrier");
+    }
+    *barrier = (struct barrier){.next = self->barriers, .id = id, .garbage = idxdd_garbage_take()};
+    self->barriers = barrier;
+    return PyLong_FromUnsignedLong(id);
+}
+
+static PyObject *Engine_vector_config(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    const char *semaphore;
+    PyObject *pending;
+    Py_ssize_t offset;
+    if (!PyArg_ParseTuple(args, "IsOn", &vector, &semaphore, &pending, &offset))
+        return NULL;
+    PyObject *view = PyMemoryView_FromObject(pending);
+    if (!view)
+        return NULL;
+    Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
+    if (buffer->readonly || offset < 0 || offset % 4 || offset + 4 > buffer->len) {
+        Py_DECREF(view);
+        PyErr_SetString(PyExc_ValueError, "pending: an aligned word of a writable buffer is needed");
+        return NULL;
+    }
+    int error = idxdd_vector_config(idxdd_engine_interrupts(self->engine), vector, semaphore, (_Atomic uint32_t *)((char *)buffer->buf + offset));
+    int failed = error ? 0 : PyList_Append(self->held, view);
+    Py_DECREF(view);
+    if (error)
+        return idxdd_raise(error, "open an interrupt vector's semaphore");
+    if (failed < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static bool vector_number(unsigned int vector)
+{
+    if (vector < IDXDD_VECTORS_MAX)
+        return true;
+    PyErr_Format(PyExc_ValueError, "vector: %u is not a global vector", vector);
+    return false;
+}
+
+static PyObject *Engine_vector_mask(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    int masked;
+    if (!PyArg_ParseTuple(args, "Ip", &vector, &masked) || !vector_number(vector))
+        return NULL;
+    return PyBool_FromLong(idxdd_vector_mask(idxdd_engine_interrupts(self->engine), vector, masked));
+}
+
+static PyObject *Engine_vector_pending(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
+        return NULL;
+    return PyBool_FromLong((long)atomic_load(&idxdd_engine_interrupts(self->engine)->vector[vector].pba));
+}
+
+static PyObject *Engine_vector_post(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
+        return NULL;
+    idxdd_vector_raise(idxdd_engine_interrupts(self->engine), vector);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Engine_handle_config(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"device", "handle", "vector", "pasid_en", "pasid", "ignore", NULL};
+    unsigned int device, handle, pasid = 0;
+    int pasid_en = 0, ignore = 0;
+    PyObject *vector;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIO|$pIp", names, &device, &handle, &vector, &pasid_en, &pasid, &ignore))
+        return NULL;
+    if (device >= IDXDD_DEVICES_MAX || handle >= IDXDD_HANDLES_MAX) {
+        PyErr_Format(PyExc_ValueError, "handle_config: no handle %u of device %u", handle, device);
+        return NULL;
+    }
+    uint64_t entry = 0;
+    if (vector != Py_None) {
+        unsigned long number = PyLong_AsUnsignedLong(vector);
+        if (PyErr_Occurred() || !vector_number((unsigned int)number))
+            return NULL;
+        entry = IDXDD_HANDLE_VALID | number | (uint64_t)(pasid & 0xfffffu) << 32 | (pasid_en ? IDXDD_HANDLE_PASID_EN : 0)
+              | (ignore ? IDXDD_HANDLE_IGNORE : 0);
+    }
+    atomic_store(&idxdd_engine_interrupts(self->engine)->handle[device][handle], entry);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Engine_ring(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    idxdd_engine_ring(self->engine);
+    Py_RETURN_NONE;
+}
+
+static PyObject *Engine_statistics(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct idxdd_engine_statistics s;
+    idxdd_engine_statistics(self->engine, &s);
+    return Py_BuildValue("{sKsKsKsKsKsKsKsK}", "visits", (unsigned long long)s.visits, "sleeps", (unsigned long long)s.sleeps, "spin_ns",
+                         (unsigned long long)s.spin_ns, "contexts", (unsigned long long)s.contexts, "parked", (unsigned long long)s.parked,
+                         "exits", (unsigned long long)s.exits, "requests", (unsigned long long)s.requests, "finished",
+                         (unsigned long long)s.finished);
+}
+
+#define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
+
+static PyMethodDef Engine_methods[] = {
+    {"start", (PyCFunction)Engine_start, METH_NOARGS, "Run in a thread of its own."},
+    {"stop", (PyCFunction)Engine_stop, METH_NOARGS, "End the thread."},
+    {"run", (PyCFunction)Engine_run, METH_VARARGS, "So many visits in this thread."},
+    {"exits", (PyCFunction)Engine_exits, METH_VARARGS, "What the engine handed over."},
+    {"resume", (PyCFunction)Engine_resume, METH_VARARGS, "Answer a parked descriptor."},
+    {"wq_enable", KEYWORDS(Engine_wq_enable), "Configure a WQ and let it accept."},
+    {"wq_threshold", (PyCFunction)Engine_wq_threshold, METH_VARARGS, "Change the threshold of a shared WQ."},
+    {"wq_stop", (PyCFunction)Engine_wq_stop, METH_VARARGS, "Close all portals of WQs, drain or abort."},
+    {"wq_drain", (PyCFunction)Engine_wq_drain, METH_O, "Wait for all that WQs have accepted."},
+    {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_O, "Wait for all of one PASID."},
+    {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_O, "Abort all of one PASID."},
+    {"portal_add", KEYWORDS(Engine_portal_add), "Serve a portal."},
+    {"portal_close", (PyCFunction)Engine_portal_close, METH_VARARGS, "Close a portal, drain or abort."},
+    {"portal_reopen", (PyCFunction)Engine_portal_reopen, METH_O, "Reopen a closed portal at its client's request."},
+    {"portal_remove", (PyCFunction)Engine_portal_remove, METH_O, "Forget a portal."},
+    {"portal_fenced", (PyCFunction)Engine_portal_fenced, METH_O, "Store fenced."},
+    {"portal_statistics", (PyCFunction)Engine_portal_statistics, METH_O, "Counters of a portal."},
+    {"barrier", (PyCFunction)Engine_barrier, METH_NOARGS, "Acknowledged when no old address table is in use."},
+    {"vector_config", (PyCFunction)Engine_vector_config, METH_VARARGS, "Give a vector its semaphore and pending word."},
+    {"vector_mask", (PyCFunction)Engine_vector_mask, METH_VARARGS, "Mask or unmask a vector."},
+    {"vector_pending", (PyCFunction)Engine_vector_pending, METH_VARARGS, "The PBA bit."},
+    {"vector_post", (PyCFunction)Engine_vector_post, METH_VARARGS, "Raise a vector."},
+    {"handle_config", KEYWORDS(Engine_handle_config), "Set an entry of the interrupt handle table."},
+    {"ring", (PyCFunction)Engine_ring, METH_NOARGS, "Wake the engine."},
+    {"statistics", (PyCFunction)Engine_statistics, METH_NOARGS, "Counters of the engine."},
+    {NULL},
+};
+
+static PyMemberDef Engine_members[] = {
+    {"exit_bell", T_INT, offsetof(EngineObject, exit_bell), READONLY, "eventfd: readable when there are exits"},
+    {NULL},
+};
+
+static PyTypeObject EngineType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "idxdd.native.Engine", .tp_basicsize = sizeof(EngineObject), .tp_new = Engine_new,
+    .tp_dealloc = (destructor)Engine_dealloc, .tp_methods = Engine_methods, .tp_members = Engine_members, .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "The engine: executes descriptors, in a thread of its own or inline.",
+};
+
+int idxdd_bind_engine(PyObject *module)
+{
+    static const struct { const char *name; long value; } constants[] = {
+        {"EXIT_ACK", IDXDD_EXIT_ACK}, {"EXIT_FAULT", IDXDD_EXIT_FAULT}, {"EXIT_ERROR", IDXDD_EXIT_ERROR},
+        {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"RESUME_RETRY", IDXDD_RESUME_RETRY}, {"RESUME_FAIL", IDXDD_RESUME_FAIL},
+        {"RESUME_FINISH", IDXDD_RESUME_FINISH}, {"STOP_DRAIN", IDXDD_STOP_DRAIN}, {"STOP_ABORT", IDXDD_STOP_ABORT},
+    };
+    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
+        if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)
+            return -1;
+    ExitType = PyStructSequence_NewType(&exit_desc);
+    if (!ExitType || PyModule_AddObjectRef(module, "Exit", (PyObject *)ExitType) < 0)
+        return -1;
+    if (PyType_Ready(&SpaceType) < 0 || PyType_Ready(&EngineType) < 0)
+        return -1;
+    if (PyModule_AddObjectRef(module, "Space", (PyObject *)&SpaceType) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "Engine", (PyObject *)&EngineType);
+}

@@ -1,0 +1,187 @@
+/* A portal as its one consumer sees it: acceptance, close, reopen, what the client is told.
+ *
+ * Accepted          the engine has read a tail past the slot and the slot lies below `limit`; at a close or in front of a drain: below
+ *                   the highest limit ever granted. Acceptance copies the slot once; nothing reads the slot afterwards.
+ * Close             closed (seq_cst), fence, tail once, what lies below it is accepted, closed_at, bell. The submitter looks at `closed`
+ *                   after its own fence, so either we see its slot or it sees the close.
+ * Trust             tail, want, dropped and wake_at are the client's and may hold anything.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "engine_state.h"
+#include "idxdd/operations.h"
+
+#define OPCODE_DRAIN 0x02
+
+void portal_ring(struct portal *p)
+{
+    char byte = 1;
+    (void)!send(p->wake, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); /* a full socket is readable already */
+}
+
+bool portal_has_work(const struct idxdd_engine *e, const struct portal *p)
+{
+    if (p->contexts && portal_runnable(e, p) != NONE)
+        return true;
+    if (p->queue_count)
+        return p->contexts < IDXDD_CONTEXTS_PER_PORTAL;
+    return p->open
+        && (atomic_load_explicit(&p->client->tail, memory_order_acquire) != p->head
+            || atomic_load_explicit(&p->client->want, memory_order_relaxed) != p->want_seen
+            || atomic_load_explicit(&p->client->dropped, memory_order_relaxed) != p->dropped_seen);
+}
+
+static void overflow(struct idxdd_engine *e, struct portal *p, uint32_t count)
+{
+    e->now_ns = engine_now_ns();
+    if (p->overflow_at_ns && e->now_ns - p->overflow_at_ns < IDXDD_OVERFLOW_INTERVAL_NS)
+        return; /* a client that does nothing else must not keep the device loop busy */
+    p->overflow_at_ns = e->now_ns;
+    struct idxdd_exit *exit = exit_new(e, IDXDD_EXIT_OVERFLOW, count);
+    exit->wq = p->wq;
+    exit->portal = p->number;
+    exit->pasid = p->pasid;
+    exit->priv = p->priv;
+    exit_send(e);
+}
+
+static void accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    uint32_t at = (p->queue_head + p->queue_count) % IDXDD_PORTAL_SLOTS;
+    memcpy(p->queue[at], p->client->slot[p->head % IDXDD_PORTAL_SLOTS], 64);
+    if (p->queue[at][7] == OPCODE_DRAIN)
+        portals_sweep(e, wq, p, wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid); /* what is there now comes before the drain */
+    p->queue_sequence[at] = wq->sequence++;
+    p->queue_count++;
+    wq->queued++;
+    if (p->limit > p->head)
+        wq->granted--;
+    p->head++;
+}
+
+/* Accept what lies below `up_to`. Returns how many. */
+uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to)
+{
+    struct wq *wq = &e->wq[p->wq];
+    uint64_t tail = atomic_load_explicit(&p->client->tail, memory_order_acquire); /* partner: the submitter's release */
+    uint64_t dropped = atomic_load_explicit(&p->client->dropped, memory_order_relaxed);
+    if (dropped != p->dropped_seen) {
+        uint64_t count = dropped - p->dropped_seen;
+        p->dropped_seen = dropped;
+        overflow(e, p, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
+    }
+    if (tail - p->head > IDXDD_PORTAL_SLOTS) { /* behind us, or further than a ring: garbage */
+        overflow(e, p, 0);
+        wq->granted -= p->limit > p->head ? (uint32_t)(p->limit - p->head) : 0;
+        p->head = p->limit = p->limit_max = tail;
+        atomic_store_explicit(&p->device->limit, tail, memory_order_release);
+        return 0;
+    }
+    uint32_t n = 0;
+    while (p->head != tail && (int64_t)(up_to - p->head) > 0 && p->queue_count < IDXDD_PORTAL_SLOTS) {
+        accept_one(e, wq, p);
+        n++;
+    }
+    if (n)
+        count_up(&wq->statistics->accepted, n);
+    return n;
+}
+
+void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *but, uint32_t pasid)
+{
+    for (uint32_t i = 0; i < wq->portal_count; i++) {
+        struct portal *q = wq->portals[i];
+        if (q != but && q->open && (pasid == IDXDD_NO_PASID || q->pasid == pasid))
+            portal_accept(e, q, q->limit_max);
+    }
+}
+
+void portal_take(struct portal *p, struct wq *wq, struct context *c)
+{
+    memcpy(c->op.desc, p->queue[p->queue_head], 64);
+    c->sequence = p->queue_sequence[p->queue_head];
+    p->queue_head = (p->queue_head + 1) % IDXDD_PORTAL_SLOTS;
+    p->queue_count--;
+    wq->queued--;
+}
+
+void portal_publish(struct portal *p)
+{
+    struct idxdd_portal_device *device = p->device;
+    atomic_store_explicit(&device->descriptors, p->descriptors, memory_order_relaxed);
+    atomic_store_explicit(&device->bytes, p->bytes, memory_order_relaxed);
+    atomic_store_explicit(&device->retries, p->retries, memory_order_relaxed);
+    atomic_store_explicit(&device->errors, p->errors, memory_order_relaxed);
+    atomic_store_explicit(&device->interrupts, p->interrupts, memory_order_relaxed);
+    uint64_t done = p->head - portal_in_flight(p);
+    atomic_store_explicit(&device->done, done, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst); /* partner: the waiter stores wake_at, fences, looks at done again */
+    uint64_t wake_at = atomic_load_explicit(&p->client->wake_at, memory_order_relaxed);
+    if (wake_at && wake_at != p->rung && (int64_t)(done - wake_at) >= 0) {
+        p->rung = wake_at;
+        portal_ring(p);
+    } else if (!wake_at) {
+        p->rung = 0; /* the waiter is awake: the same number may be waited for again */
+    }
+}
+
+static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
+{
+    struct wq *wq = &e->wq[p->wq];
+    uint32_t aborted = p->queue_count + p->contexts;
+    wq->queued -= p->queue_count;
+    p->queue_count = 0;
+    while (p->first_context != NONE)
+        context_free(e, p, &e->context[p->first_context]);
+    p->current = NONE;
+    if (aborted)
+        count_up(&wq->statistics->aborted, aborted);
+}
+
+void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32_t reason)
+{
+    struct wq *wq = &e->wq[p->wq];
+    if (p->open) {
+        p->open = 0;
+        atomic_store(&p->device->closed, reason);
+        atomic_thread_fence(memory_order_seq_cst);
+        portal_accept(e, p, p->limit_max);
+        grant_set(wq, p, p->head);
+        grant_portal_left(wq, p);
+        atomic_store_explicit(&p->device->closed_at, p->head, memory_order_release);
+    }
+    if (how == IDXDD_STOP_ABORT)
+        abort_descriptors(e, p);
+    portal_publish(p);
+    portal_ring(p);
+    portal_settled(e, p);
+}
+
+/* Nothing of a closed portal is in flight any more: say so to whoever asked for the close. */
+void portal_settled(struct idxdd_engine *e, struct portal *p)
+{
+    if (portal_in_flight(p))
+        return;
+    for (uint32_t i = 0; i < p->closes; i++)
+        acknowledge(e, p->close_request[i]);
+    p->closes = 0;
+}
+
+/* At the client's request only: it knows which of its slots were dropped. */
+void portal_reopen(struct portal *p)
+{
+    if (p->open)
+        return;
+    p->head = atomic_load_explicit(&p->client->tail, memory_order_acquire);
+    p->limit = p->limit_max = p->head;
+    p->want_seen = atomic_load_explicit(&p->client->want, memory_order_relaxed);
+    p->dropped_seen = atomic_load_explicit(&p->client->dropped, memory_order_relaxed);
+    p->open = 1;
+    atomic_store_explicit(&p->device->limit, p->limit, memory_order_release);
+    atomic_store_explicit(&p->device->answered, p->want_seen, memory_order_release);
+    portal_publish(p);
+    atomic_store_explicit(&p->device->closed_at, IDXDD_NEVER, memory_order_release);
+    atomic_store(&p->device->closed, IDXDD_OPEN);
+}

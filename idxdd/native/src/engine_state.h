@@ -1,0 +1,213 @@
+/* The engine's own state; nothing here is shared with another process.
+ *
+ * Who writes what   the engine (its thread, or the device loop when it runs inline) writes everything but the request ring's
+ *                   tail and entries (device loop) and the exit ring's head (device loop).
+ * A descriptor is   in a portal slot -> accepted (portal queue) -> dispatched (context) -> finished. accepted = queued + contexts + finished.
+ */
+#ifndef IDXDD_ENGINE_STATE_H
+#define IDXDD_ENGINE_STATE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "idxdd/engine.h"
+#include "interrupts.h"
+#include "space.h"
+
+#define IDXDD_EXITS 8192u                /* power of two; contexts + requests + one overflow a portal fit */
+#define IDXDD_REQUEST_RING 4096u         /* power of two; a resume for every context fits beside the loop's own requests */
+#define IDXDD_DESCRIPTORS_PER_TURN 64u   /* of one portal, before the next portal's turn */
+#define IDXDD_CONTEXTS_PER_PORTAL 32u    /* parked, waiting and running */
+#define IDXDD_OVERFLOW_INTERVAL_NS 1000000
+#define IDXDD_IDLE_GRANT_NS 200000       /* an idle portal keeps its grant so long when another one starves */
+#define IDXDD_CLOSES 4u                  /* closes of one portal that can be under way at once: owner, WQ, administrator, shutdown */
+#define IDXDD_BELT_MS 1000               /* a sleep ends by itself after this */
+
+enum context_state {
+    CONTEXT_FREE = 0,
+    CONTEXT_RUNNING,     /* goes on at its portal's next turn */
+    CONTEXT_DRAINING,    /* a Drain, waiting for predecessors */
+    CONTEXT_PARKED,      /* the device loop has it; idxdd_exit was sent */
+};
+
+/* Where a descriptor goes on. The phases of one descriptor, in order (operations.md section 1). */
+enum phase {
+    PHASE_CHECK,         /* rows 1 to 17 */
+    PHASE_PROBE,         /* row 4: is the record reachable? */
+    PHASE_RUN,
+    PHASE_MEMBER,        /* Batch: fetch the next member */
+    PHASE_DRAIN,
+    PHASE_READBACK,
+    PHASE_RECORD,
+    PHASE_REPORT,        /* an error that the event log or SWERR must hear of */
+    PHASE_INTERRUPT,
+    PHASE_FINISHED,
+};
+
+struct context {
+    struct idxdd_operation op;       /* the descriptor, or the batch member, at work */
+    uint64_t batch_desc[8];          /* the Batch descriptor while a member is in op */
+    uint64_t sequence;               /* order of acceptance within the WQ */
+    uint32_t portal;
+    uint32_t generation;             /* raised when the context is swept or reused; an answer carries it */
+    uint32_t member, members;        /* batch position and count */
+    uint32_t next;                   /* free list, or the portal's list */
+    uint8_t state, phase;
+    uint8_t in_batch;                /* op is a member of batch_desc */
+    uint8_t batch_failed;
+    uint8_t record_written;
+    uint8_t report;                  /* status to report, 0 = none */
+    uint8_t carries_interrupt;       /* completion interrupt may be raised: handle checked */
+    uint32_t vector;
+};
+
+struct portal {
+    struct idxdd_portal_client *client;     /* mapped read-only for us in effect: we never write it */
+    struct idxdd_portal_device *device;
+    struct idxdd_space *space;
+    uint32_t number, wq, pasid;
+    uint8_t priv, used, open, active, starving;
+    int doorbell, wake;
+    uint64_t head;                   /* accepted: next number to take */
+    uint64_t limit, limit_max;       /* granted now; the highest ever granted */
+    uint64_t granted_at_ns;
+    uint32_t close_request[IDXDD_CLOSES], closes; /* to acknowledge when nothing is in flight any more */
+    uint64_t dropped_seen, overflow_at_ns;
+    uint64_t rung;                   /* the wake_at that was rung for */
+    uint32_t want_seen;
+    uint32_t contexts, first_context;
+    uint32_t current;                /* context at work, or NONE */
+    uint32_t queue_head, queue_count;
+    uint64_t descriptors, bytes, retries, errors, interrupts;
+    uint64_t queue_sequence[IDXDD_PORTAL_SLOTS];
+    _Alignas(64) uint8_t queue[IDXDD_PORTAL_SLOTS][64];
+};
+
+struct wq {
+    struct idxdd_wq_config config;
+    struct idxdd_wq_statistics *statistics;
+    struct portal **portals;
+    uint32_t portal_count, portal_room, turn;
+    uint32_t capacity;               /* size, or min(threshold, size) */
+    uint32_t queued;                 /* accepted, not dispatched */
+    uint32_t granted;                /* sum over portals of limit - head */
+    uint32_t active;                 /* portals that showed work at their last look */
+    uint32_t starving;               /* portals at their limit without a grant, in order of need in starved[] */
+    uint32_t counter;                /* dispatch credit of this round: registers.md 3.2 */
+    uint64_t sequence;               /* descriptors accepted so far */
+    uint8_t enabled;                 /* accepts */
+    uint32_t draining;               /* contexts in CONTEXT_DRAINING */
+    uint64_t turn_bytes, turn_completed;
+};
+
+enum request_kind {
+    REQUEST_WQ_ENABLE = 1, REQUEST_WQ_THRESHOLD, REQUEST_WQ_STOP, REQUEST_WQ_DRAIN, REQUEST_PASID_DRAIN, REQUEST_PASID_ABORT,
+    REQUEST_PORTAL_ADD, REQUEST_PORTAL_CLOSE, REQUEST_PORTAL_REOPEN, REQUEST_PORTAL_REMOVE, REQUEST_RESUME, REQUEST_BARRIER,
+};
+
+struct request {
+    uint32_t kind, id;
+    uint32_t target;                 /* wq, portal or context */
+    uint32_t value;                  /* threshold, how, generation, ... */
+    uint32_t reason, status;
+    uint64_t wqs;                    /* bit mask of global WQ indices */
+    struct portal *portal;
+    struct idxdd_wq_config config;
+};
+
+#define IDXDD_NO_PASID UINT32_MAX
+
+/* A stop or drain that has not ended yet. */
+struct waiter {
+    uint32_t id;
+    uint8_t used, all;               /* all: until nothing at all is in flight (stop); else until `before` */
+    uint64_t wqs;
+    uint32_t pasid;                  /* IDXDD_NO_PASID: any */
+    uint64_t before[IDXDD_WQS_MAX];  /* sequence numbers: everything below must be finished */
+};
+
+#define IDXDD_WAITERS 64u
+#define NONE UINT32_MAX
+#define PORTAL_LEAVING 1         /* not a page: the number is in use until its removal is acknowledged */
+
+struct idxdd_engine {
+    struct idxdd_engine_options options;
+    struct idxdd_interrupts interrupts;
+    struct wq wq[IDXDD_WQS_MAX];
+    struct portal *portal[IDXDD_PORTALS_MAX];
+    struct context context[IDXDD_CONTEXTS];
+    uint32_t free_context;
+    uint32_t contexts_used, parked, drains;
+    struct waiter waiter[IDXDD_WAITERS];
+    uint32_t waiters;
+    uint32_t enabled_count;
+    uint16_t order[IDXDD_WQS_MAX];   /* WQs with portals or enabled, by group */
+    uint32_t order_count;
+
+    int epoll, request_bell, exit_bell;
+    uint64_t exits_rung;
+    uint64_t now_ns;                 /* refreshed at each visit that did something slow enough to care */
+    uint64_t visits, sleeps, exits_sent, requests_done, finished;
+    uint32_t spin_ns;                /* adaptive, at most options.spin_us */
+
+    _Alignas(64) _Atomic uint32_t request_head; /* engine */
+    _Alignas(64) _Atomic uint32_t request_tail; /* loop */
+    uint32_t request_id;             /* these three: the device loop's */
+    struct idxdd_portal_device *page[IDXDD_PORTALS_MAX]; /* numbers in use */
+    uint32_t leaving[IDXDD_PORTALS_MAX], leavers;         /* removal under way: its request */
+    _Alignas(64) _Atomic uint32_t exit_tail;    /* engine */
+    _Alignas(64) _Atomic uint32_t exit_head;    /* loop */
+    _Alignas(64) _Atomic uint32_t running;      /* the thread shall go on */
+    bool started;
+    pthread_t thread;
+    struct request request[IDXDD_REQUEST_RING];
+    struct idxdd_exit exit[IDXDD_EXITS];
+};
+
+static inline uint64_t get64(const uint8_t *p) { uint64_t v; __builtin_memcpy(&v, p, 8); return v; }
+static inline uint32_t get32(const uint8_t *p) { uint32_t v; __builtin_memcpy(&v, p, 4); return v; }
+static inline uint16_t get16(const uint8_t *p) { uint16_t v; __builtin_memcpy(&v, p, 2); return v; }
+
+/* A statistics word has one writer, so no read-modify-write is needed; readers only want whole values. */
+static inline void count_up(_Atomic uint64_t *word, uint64_t by)
+{ atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed); }
+
+/* exits.c */
+struct idxdd_exit *exit_new(struct idxdd_engine *e, uint32_t kind, uint32_t id);
+void exit_send(struct idxdd_engine *e);
+void exits_ring(struct idxdd_engine *e);
+
+/* grants.c */
+void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p);
+void grant_set(struct wq *wq, struct portal *p, uint64_t limit);
+void grant_portal_left(struct wq *wq, struct portal *p);
+void portal_active(struct wq *wq, struct portal *p, bool active);
+
+/* consumer.c */
+uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to);
+void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *but, uint32_t pasid);
+void portal_take(struct portal *p, struct wq *wq, struct context *c);
+void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32_t reason);
+void portal_reopen(struct portal *p);
+void portal_settled(struct idxdd_engine *e, struct portal *p);
+void portal_publish(struct portal *p);
+void portal_ring(struct portal *p);
+bool portal_has_work(const struct idxdd_engine *e, const struct portal *p);
+static inline uint64_t portal_in_flight(const struct portal *p) { return p->queue_count + p->contexts; }
+
+/* execute.c */
+enum advance { ADVANCE_MORE, ADVANCE_FINISHED, ADVANCE_PARKED, ADVANCE_WAITS };
+struct context *context_new(struct idxdd_engine *e, struct portal *p);
+void context_free(struct idxdd_engine *e, struct portal *p, struct context *c);
+void context_start(struct idxdd_engine *e, struct portal *p, struct context *c);
+enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
+void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation, uint32_t action, uint8_t status);
+uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid, const struct context *but);
+uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
+void drains_look(struct idxdd_engine *e);
+
+/* engine.c */
+void acknowledge(struct idxdd_engine *e, uint32_t id);
+uint64_t engine_now_ns(void);
+
+#endif

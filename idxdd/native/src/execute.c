@@ -1,0 +1,420 @@
+/* One descriptor from dispatch to its end, as phases that can stop between slices and park at the device loop.
+ *
+ * Order             operations.md section 1: checks, work, record (payload first, status last with release), report, interrupt, done.
+ * Parking           a fault or a report sends an exit and leaves the context PARKED; context_resume goes on with the phase it stood at.
+ *                   An answer whose generation is not the context's does nothing.
+ */
+#include <string.h>
+
+#include "engine_state.h"
+#include "idxdd/operations.h"
+
+enum { OP_BATCH = 0x01, OP_DRAIN = 0x02 };
+enum { FLAG_FENCE = 0x1, FLAG_BOF = 0x2, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
+enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a, RECORD_ALIGN = 0x1b, PRIV_BAD = 0x1d };
+enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_RECORD = 5 };
+#define GENCAP_BATCH_CONTINUATION (1ull << 15)
+
+struct context *context_new(struct idxdd_engine *e, struct portal *p)
+{
+    if (e->free_context == NONE || p->contexts >= IDXDD_CONTEXTS_PER_PORTAL)
+        return NULL;
+    struct context *c = &e->context[e->free_context];
+    e->free_context = c->next;
+    c->next = p->first_context;
+    p->first_context = (uint32_t)(c - e->context);
+    p->contexts++;
+    e->contexts_used++;
+    c->portal = p->number;
+    c->state = CONTEXT_RUNNING;
+    return c;
+}
+
+void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    uint32_t index = (uint32_t)(c - e->context), *link = &p->first_context;
+    while (*link != index)
+        link = &e->context[*link].next;
+    *link = c->next;
+    if (c->state == CONTEXT_DRAINING) {
+        e->wq[p->wq].draining--;
+        e->drains--;
+    }
+    if (c->state == CONTEXT_PARKED)
+        e->parked--;
+    c->state = CONTEXT_FREE;
+    c->generation++; /* a late answer finds another generation */
+    c->next = e->free_context;
+    e->free_context = index;
+    p->contexts--;
+    e->contexts_used--;
+    if (p->current == index)
+        p->current = NONE;
+}
+
+static void begin(struct context *c)
+{
+    struct idxdd_operation *op = &c->op;
+    memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
+    op->batch_member = c->in_batch;
+    c->record_written = c->report = c->carries_interrupt = 0;
+    c->phase = PHASE_CHECK;
+}
+
+void context_start(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    struct wq *wq = &e->wq[p->wq];
+    c->op.space = p->space;
+    c->op.limits = &wq->config.limits;
+    c->op.pasid = p->pasid;
+    c->op.priv = p->priv;
+    c->in_batch = c->batch_failed = 0;
+    c->member = c->members = 0;
+    begin(c);
+}
+
+static uint64_t record_address(const struct context *c) { return get64(c->op.desc + 8); }
+
+static uint8_t *reach_record(struct context *c)
+{
+    uint64_t contiguous;
+    uint8_t *record = idxdd_translate(c->op.space, record_address(c), true, &contiguous);
+    return record && contiguous >= 32 ? record : NULL;
+}
+
+/* Row 16: the handle must be valid and its entry must agree with the WQ on PASID. */
+static bool handle_valid(struct idxdd_engine *e, struct context *c, uint32_t wq)
+{
+    uint16_t handle = get16(c->op.desc + 36);
+    if (handle >= IDXDD_HANDLES_MAX)
+        return false;
+    uint64_t entry = atomic_load_explicit(&e->interrupts.handle[wq / IDXDD_WQS_PER_DEVICE_MAX][handle], memory_order_acquire);
+    if (!(entry & IDXDD_HANDLE_VALID))
+        return false;
+    bool pasid_en = entry & IDXDD_HANDLE_PASID_EN;
+    if (pasid_en != (bool)c->op.limits->pasid_enabled || (pasid_en && ((entry >> 32) & 0xfffffu) != c->op.pasid))
+        return false;
+    c->vector = (uint32_t)entry;
+    c->carries_interrupt = !(entry & IDXDD_HANDLE_IGNORE);
+    return true;
+}
+
+static enum advance park(struct idxdd_engine *e, struct portal *p, struct context *c, uint32_t kind)
+{
+    const struct idxdd_operation *op = &c->op;
+    struct idxdd_exit *exit = exit_new(e, kind, 0);
+    c->state = CONTEXT_PARKED;
+    e->parked++;
+    if (p->current == (uint32_t)(c - e->context))
+        p->current = NONE;
+    exit->wq = p->wq;
+    exit->portal = p->number;
+    exit->context = (uint32_t)(c - e->context);
+    exit->generation = c->generation;
+    exit->pasid = op->pasid;
+    exit->priv = op->priv;
+    exit->invalid_flags = op->invalid_flags;
+    exit->bytes_completed = op->bytes_completed;
+    exit->batch_index = (uint16_t)c->member;
+    exit->in_batch = c->in_batch;
+    exit->status = kind == IDXDD_EXIT_ERROR ? c->report : op->status & 0x3f;
+    exit->operand = op->fault_operand;
+    exit->write = op->fault_write;
+    exit->record_written = c->record_written;
+    exit->address = op->fault_address;
+    memcpy(exit->desc, op->desc, 64);
+    exit_send(e);
+    return ADVANCE_PARKED;
+}
+
+static enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write)
+{
+    c->op.fault_operand = operand;
+    c->op.fault_address = address;
+    c->op.fault_write = write;
+    count_up(&e->wq[p->wq].statistics->faults, 1);
+    return park(e, p, c, IDXDD_EXIT_FAULT);
+}
+
+static void end_with(struct context *c, uint8_t status)
+{
+    c->op.status = status;
+    c->phase = PHASE_RECORD;
+}
+
+static void phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    uint8_t status = idxdd_check(&c->op);
+    if (status == 0 && (idxdd_flags(c->op.desc) & FLAG_RCI) && !handle_valid(e, c, p->wq))
+        status = HANDLE_INVALID;
+    else if (status && (idxdd_flags(c->op.desc) & FLAG_RCI))
+        (void)handle_valid(e, c, p->wq); /* the interrupt is raised for an error too, if it can be */
+    if (status)
+        c->op.status = status;
+    bool reaches_for_record = (idxdd_flags(c->op.desc) & FLAG_CRAV) && status != RECORD_ALIGN && status != PRIV_BAD;
+    if (reaches_for_record)
+        c->phase = PHASE_PROBE;
+    else
+        c->phase = status ? PHASE_RECORD : PHASE_RUN;
+}
+
+static enum advance phase_probe(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    if (!reach_record(c))
+        return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+    c->phase = c->op.status ? PHASE_RECORD : PHASE_RUN;
+    return ADVANCE_MORE;
+}
+
+static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice)
+{
+    uint8_t opcode = idxdd_opcode(c->op.desc);
+    if (opcode == OP_BATCH) {
+        memcpy(c->batch_desc, c->op.desc, 64);
+        c->members = get32(c->op.desc + 32);
+        c->member = 0;
+        c->batch_failed = (idxdd_flags(c->op.desc) & FLAG_OP16) != 0; /* Batch Error: an earlier part of this batch failed */
+        c->phase = PHASE_MEMBER;
+        return ADVANCE_MORE;
+    }
+    if (opcode == OP_DRAIN) {
+        c->phase = PHASE_DRAIN;
+        return ADVANCE_MORE;
+    }
+    switch (idxdd_step(&c->op, slice)) {
+    case IDXDD_MORE:
+        return ADVANCE_WAITS; /* slice used up */
+    case IDXDD_FAULT:
+        return park_fault(e, p, c, c->op.fault_operand, c->op.fault_address, c->op.fault_write);
+    case IDXDD_DONE:
+        break;
+    }
+    c->phase = PHASE_RECORD;
+    return ADVANCE_MORE;
+}
+
+/* The batch itself is at work again: its own descriptor in op, its own checks behind it. */
+static void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t status)
+{
+    uint64_t moved = c->op.bytes_moved;
+    bool continuation = c->op.limits->gencap & GENCAP_BATCH_CONTINUATION;
+    memcpy(c->op.desc, c->batch_desc, 64);
+    c->in_batch = 0;
+    begin(c);
+    if (idxdd_flags(c->op.desc) & FLAG_RCI)
+        (void)handle_valid(e, c, p->wq);
+    c->op.bytes_moved = moved;
+    c->op.bytes_completed = c->member;
+    c->op.result = c->batch_failed && continuation;
+    end_with(c, status);
+}
+
+static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    const uint8_t *batch = (const uint8_t *)c->batch_desc;
+    if (c->member == c->members) {
+        batch_ends(e, p, c, c->batch_failed ? BATCH_FAILED : OK);
+        return ADVANCE_MORE;
+    }
+    uint64_t address = get64(batch + 16) + 64ull * c->member, contiguous, moved = c->op.bytes_moved;
+    uint8_t *member = idxdd_translate(c->op.space, address, false, &contiguous);
+    if (!member || contiguous < 64) {
+        c->in_batch = 0; /* the fault is the Batch's own */
+        memcpy(c->op.desc, c->batch_desc, 64);
+        return park_fault(e, p, c, OPERAND_LIST, address, false);
+    }
+    memcpy(c->op.desc, member, 64); /* copied once: what is checked is what is executed */
+    if (c->batch_failed && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
+        batch_ends(e, p, c, BATCH_FAILED);
+        return ADVANCE_MORE;
+    }
+    c->in_batch = 1;
+    begin(c);
+    c->op.bytes_moved = moved;
+    return ADVANCE_MORE;
+}
+
+/* The lowest sequence number that is not finished, over the portals of `pasid`; UINT64_MAX if there is none. */
+uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid, const struct context *but)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t i = 0; i < wq->portal_count; i++) {
+        const struct portal *p = wq->portals[i];
+        if (pasid != IDXDD_NO_PASID && p->pasid != pasid)
+            continue;
+        if (p->queue_count && p->queue_sequence[p->queue_head] < oldest)
+            oldest = p->queue_sequence[p->queue_head];
+        for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
+            if (&e->context[at] != but && e->context[at].sequence < oldest)
+                oldest = e->context[at].sequence;
+    }
+    return oldest;
+}
+
+static enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    struct wq *wq = &e->wq[p->wq];
+    uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
+    if (oldest_unfinished(e, wq, pasid, c) < c->sequence) {
+        if (c->state != CONTEXT_DRAINING) {
+            c->state = CONTEXT_DRAINING;
+            wq->draining++;
+            e->drains++;
+            if (p->current == (uint32_t)(c - e->context))
+                p->current = NONE;
+        }
+        return ADVANCE_WAITS;
+    }
+    if (c->state == CONTEXT_DRAINING) {
+        c->state = CONTEXT_RUNNING;
+        wq->draining--;
+        e->drains--;
+    }
+    c->phase = PHASE_READBACK;
+    return ADVANCE_MORE;
+}
+
+static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    static const struct { uint32_t flag; uint8_t offset, operand; } readback[] = {{FLAG_OP16, 16, OPERAND_READBACK1}, {FLAG_OP17, 24, OPERAND_READBACK2}};
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t address = get64(c->op.desc + readback[i].offset), contiguous;
+        if ((idxdd_flags(c->op.desc) & readback[i].flag) && !idxdd_translate(c->op.space, address, false, &contiguous))
+            return park_fault(e, p, c, readback[i].operand, address, false);
+    }
+    end_with(c, OK);
+    return ADVANCE_MORE;
+}
+
+/* Statuses that never go to a record (operations.md section 2). */
+static bool never_in_record(uint8_t status) { return status == RECORD_FAULT || status == RECORD_ALIGN || status == PRIV_BAD; }
+
+static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    uint8_t status = c->op.status, code = status & 0x3f;
+    bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
+    bool address_valid = idxdd_flags(c->op.desc) & FLAG_CRAV;
+    if (address_valid && !never_in_record(code) && idxdd_wants_record(&c->op)) {
+        uint8_t *record = reach_record(c), bytes[32];
+        if (!record)
+            return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+        idxdd_record(&c->op, bytes);
+        memcpy(record + 1, bytes + 1, 31);
+        atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
+        c->record_written = 1;
+    }
+    if (code == HANDLE_INVALID || never_in_record(code) || (!address_valid && !silent))
+        c->report = code;
+    c->phase = c->report ? PHASE_REPORT : PHASE_INTERRUPT;
+    return ADVANCE_MORE;
+}
+
+static void phase_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    struct wq *wq = &e->wq[p->wq];
+    uint8_t code = c->op.status & 0x3f;
+    if (code != OK && code != OK_PREDICATE) {
+        p->errors++;
+        count_up(&wq->statistics->errors, 1);
+    }
+    if (c->carries_interrupt && code != HANDLE_INVALID) {
+        p->interrupts++;
+        count_up(&wq->statistics->interrupts_requested, 1);
+        if (idxdd_vector_raise(&e->interrupts, c->vector))
+            count_up(&wq->statistics->interrupts, 1);
+    }
+    if (!c->in_batch) {
+        c->phase = PHASE_FINISHED;
+        return;
+    }
+    if (code != OK)
+        c->batch_failed = 1;
+    c->member++;
+    c->phase = PHASE_MEMBER;
+}
+
+/* ADVANCE_WAITS: a slice is used up, or the context drains; ADVANCE_PARKED: the device loop has it. */
+enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice)
+{
+    uint64_t start = c->op.bytes_moved;
+    uint32_t members = 0;
+    for (;;) {
+        enum advance step = ADVANCE_MORE;
+        switch ((enum phase)c->phase) {
+        case PHASE_CHECK: phase_check(e, p, c); break;
+        case PHASE_PROBE: step = phase_probe(e, p, c); break;
+        case PHASE_RUN: step = phase_run(e, p, c, slice); break;
+        case PHASE_MEMBER:
+            if (c->op.bytes_moved - start >= slice || members++ >= IDXDD_DESCRIPTORS_PER_TURN)
+                return ADVANCE_WAITS;
+            step = phase_member(e, p, c);
+            break;
+        case PHASE_DRAIN: step = phase_drain(e, p, c); break;
+        case PHASE_READBACK: step = phase_readback(e, p, c); break;
+        case PHASE_RECORD: step = phase_record(e, p, c); break;
+        case PHASE_REPORT: c->phase = PHASE_INTERRUPT; return park(e, p, c, IDXDD_EXIT_ERROR);
+        case PHASE_INTERRUPT: phase_interrupt(e, p, c); break;
+        case PHASE_FINISHED: return ADVANCE_FINISHED;
+        }
+        if (step != ADVANCE_MORE)
+            return step;
+    }
+}
+
+/* The loop's answer to a parked context. */
+void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation, uint32_t action, uint8_t status)
+{
+    if (index >= IDXDD_CONTEXTS)
+        return;
+    struct context *c = &e->context[index];
+    if (c->state != CONTEXT_PARKED || c->generation != generation)
+        return; /* swept meanwhile */
+    c->generation++;
+    c->state = CONTEXT_RUNNING;
+    e->parked--;
+    if (action != IDXDD_RESUME_FAIL)
+        return; /* RETRY: the same phase again; FINISH: the phase after the report */
+    uint8_t code = status & 0x3f;
+    if (c->phase == PHASE_MEMBER) {
+        uint64_t address = c->op.fault_address;
+        batch_ends(e, e->portal[c->portal], c, code);
+        c->op.fault_address = address;
+        c->op.fault_operand = OPERAND_LIST;
+        return;
+    }
+    if (code == RECORD_FAULT) { /* reported by the loop; the operation is not carried out, or its record is lost */
+        c->op.status = code;
+        c->phase = PHASE_INTERRUPT;
+        return;
+    }
+    bool fault_code = code == 0x03 || code == 0x04 || code == 0x06 || code == 0x1f; /* those with a read/write bit */
+    end_with(c, fault_code && c->op.fault_write ? code | 0x80 : code);
+}
+
+/* The context this portal goes on with, or NONE: the one at work, else one that was resumed. */
+uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p)
+{
+    if (p->current != NONE)
+        return p->current;
+    for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
+        if (e->context[at].state == CONTEXT_RUNNING)
+            return at;
+    return NONE;
+}
+
+/* A drain whose predecessors are gone goes on. Called after turns that finished something. */
+void drains_look(struct idxdd_engine *e)
+{
+    for (uint32_t i = 0; e->drains && i < IDXDD_CONTEXTS; i++) {
+        struct context *c = &e->context[i];
+        if (c->state != CONTEXT_DRAINING)
+            continue;
+        struct portal *p = e->portal[c->portal];
+        uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
+        if (oldest_unfinished(e, &e->wq[p->wq], pasid, c) >= c->sequence) {
+            c->state = CONTEXT_RUNNING;
+            e->wq[p->wq].draining--;
+            e->drains--;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+/* Grants: how far each portal's tail may go, so that what a WQ holds is never more than it has room for.
+ *
+ * Invariant         queued + sum(limit - head) <= capacity, but for what a close or a drain's sweep found beyond a withdrawn limit.
+ * Who is served     a portal is active while it shows work or asks; the capacity is divided among active portals. One that met its
+ *                   limit with nothing granted starves; freed room goes to the starving in the order in which they asked, and a grant
+ *                   that lies idle is withdrawn for them. A descriptor above a withdrawn limit waits in its slot.
+ * The answer        `answered` follows `want` only after this was tried: a limit still at the tail then means retry, as ENQCMD.
+ */
+#include "engine_state.h"
+
+void portal_active(struct wq *wq, struct portal *p, bool active)
+{
+    if (p->active != active) {
+        p->active = active;
+        wq->active += active ? 1u : -1u;
+    }
+}
+
+static uint32_t outstanding(const struct portal *p) { return p->limit > p->head ? (uint32_t)(p->limit - p->head) : 0; }
+
+void grant_set(struct wq *wq, struct portal *p, uint64_t limit)
+{
+    wq->granted -= outstanding(p);
+    p->limit = limit;
+    if (limit > p->limit_max)
+        p->limit_max = limit;
+    wq->granted += outstanding(p);
+    atomic_store_explicit(&p->device->limit, limit, memory_order_release);
+}
+
+static int32_t room(const struct wq *wq) { return (int32_t)wq->capacity - (int32_t)wq->queued - (int32_t)wq->granted; }
+
+static uint32_t share(const struct wq *wq)
+{
+    uint32_t active = wq->active ? wq->active : 1;
+    uint32_t part = wq->capacity / active;
+    return part ? part : 1;
+}
+
+static void starve(struct wq *wq, struct portal *p, bool starving)
+{
+    if (p->starving != starving) {
+        p->starving = starving;
+        wq->starving += starving ? 1u : -1u;
+    }
+}
+
+void grant_portal_left(struct wq *wq, struct portal *p)
+{
+    portal_active(wq, p, false);
+    starve(wq, p, false);
+}
+
+/* Take back from portals what they do not use, or hold beyond their share, until there is room for one. */
+static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal *for_whom)
+{
+    uint32_t part = share(wq);
+    for (uint32_t i = 0; i < wq->portal_count && room(wq) <= 0; i++) {
+        struct portal *q = wq->portals[i];
+        if (q == for_whom || !q->open || q->limit <= q->head)
+            continue;
+        uint64_t tail = atomic_load_explicit(&q->client->tail, memory_order_acquire);
+        bool idle = tail == q->head && e->now_ns - q->granted_at_ns > IDXDD_IDLE_GRANT_NS;
+        if (idle)
+            grant_set(wq, q, q->head);
+        else if (outstanding(q) > part)
+            grant_set(wq, q, q->head + part);
+    }
+}
+
+static bool give(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    uint32_t have = outstanding(p), part = share(wq);
+    uint64_t base = p->limit > p->head ? p->limit : p->head;
+    int32_t free_entries = room(wq);
+    if (have >= part || free_entries <= 0)
+        return have > 0;
+    uint32_t more = part - have;
+    if (more > (uint32_t)free_entries)
+        more = (uint32_t)free_entries;
+    uint32_t slots = IDXDD_PORTAL_SLOTS - have - p->queue_count; /* our copy of the queue is as long as the ring of slots */
+    if (have + p->queue_count >= IDXDD_PORTAL_SLOTS)
+        slots = 0;
+    if (more > slots)
+        more = slots;
+    if (more) {
+        grant_set(wq, p, base + more);
+        p->granted_at_ns = e->now_ns;
+    }
+    return outstanding(p) > 0;
+}
+
+/* Freed room goes to those who were turned away, in the order of the portals' turns; each is rung, it may be asleep. */
+static void serve_starving(struct idxdd_engine *e, struct wq *wq)
+{
+    for (uint32_t i = 0; i < wq->portal_count && wq->starving && room(wq) > 0; i++) {
+        struct portal *q = wq->portals[(wq->turn + i) % wq->portal_count];
+        if (q->open && q->starving && give(e, wq, q)) {
+            starve(wq, q, false);
+            portal_ring(q);
+        }
+    }
+}
+
+void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    if (!p->open || !wq->enabled)
+        return;
+    uint32_t want = atomic_load_explicit(&p->client->want, memory_order_acquire);
+    bool asks = want != p->want_seen;
+    uint64_t tail = atomic_load_explicit(&p->client->tail, memory_order_acquire);
+    if (tail != p->head && !outstanding(p))
+        starve(wq, p, true); /* published above a limit that was withdrawn: it waits in its slot */
+    if (wq->starving) {
+        if (room(wq) <= 0) {
+            e->now_ns = engine_now_ns();
+            withdraw(e, wq, p);
+        }
+        serve_starving(e, wq);
+    }
+    if (!p->starving && (wq->starving == 0 || outstanding(p)))
+        give(e, wq, p);
+    if (!asks)
+        return;
+    portal_active(wq, p, true);
+    if (p->limit <= tail) {
+        e->now_ns = engine_now_ns();
+        starve(wq, p, true);
+        withdraw(e, wq, p);
+        serve_starving(e, wq);
+        if (p->limit <= tail) {
+            p->retries++;
+            count_up(&wq->statistics->retries, 1);
+        }
+    }
+    p->want_seen = want;
+    atomic_store_explicit(&p->device->answered, want, memory_order_release); /* after limit: partner is the submitter's look at limit */
+}
