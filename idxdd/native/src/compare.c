@@ -3,7 +3,7 @@
  * Not memcmp: clients may write while we read, and a comparison that reads a byte twice may then look past its end or find
  * a difference it cannot place. Here each byte is read once and the place comes from what was read.
  */
-#include "compare.h"
+#include "kernels.h"
 #include "reach.h"
 #include "rules.h"
 
@@ -18,11 +18,13 @@ static uint64_t differ_portable(const uint8_t *a, const uint8_t *b, uint64_t siz
     uint64_t i = 0;
     for (; size - i >= 32; i += 32) {
         uint64_t x[4];
+#pragma GCC unroll 4
         for (unsigned k = 0; k < 4; k++) {
             x[k] = load64(a + i + 8 * k) ^ load64(b + i + 8 * k);
             HOLD("+r", x[k]);
         }
         if (x[0] | x[1] | x[2] | x[3])
+#pragma GCC unroll 4
             for (unsigned k = 0; k < 4; k++)
                 if (x[k])
                     return i + 8 * k + (unsigned)__builtin_ctzll(x[k]) / 8;
@@ -48,12 +50,14 @@ AVX512 static uint64_t differ_avx512(const uint8_t *a, const uint8_t *b, uint64_
     uint64_t i = 0;
     for (; size - i >= 256; i += 256) {
         __m512i x[4];
+#pragma GCC unroll 4
         for (unsigned k = 0; k < 4; k++) {
             x[k] = _mm512_xor_si512(_mm512_loadu_si512(a + i + 64 * k), _mm512_loadu_si512(b + i + 64 * k));
             HOLD("+v", x[k]);
         }
         __m512i any = _mm512_or_si512(_mm512_or_si512(x[0], x[1]), _mm512_or_si512(x[2], x[3]));
         if (_mm512_test_epi64_mask(any, any))
+#pragma GCC unroll 4
             for (unsigned k = 0; k < 4; k++) {
                 uint64_t mask = _mm512_test_epi8_mask(x[k], x[k]);
                 if (mask)
@@ -75,6 +79,7 @@ AVX2 static uint64_t differ_avx2(const uint8_t *a, const uint8_t *b, uint64_t si
     uint64_t i = 0;
     for (; size - i >= 128; i += 128) {
         __m256i x[4];
+#pragma GCC unroll 4
         for (unsigned k = 0; k < 4; k++) {
             x[k] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)(a + i + 32 * k)),
                                     _mm256_loadu_si256((const __m256i *)(const void *)(b + i + 32 * k)));
@@ -82,6 +87,7 @@ AVX2 static uint64_t differ_avx2(const uint8_t *a, const uint8_t *b, uint64_t si
         }
         __m256i any = _mm256_or_si256(_mm256_or_si256(x[0], x[1]), _mm256_or_si256(x[2], x[3]));
         if (!_mm256_testz_si256(any, any))
+#pragma GCC unroll 4
             for (unsigned k = 0; k < 4; k++) {
                 uint32_t mask = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x[k], _mm256_setzero_si256()));
                 if (mask)

@@ -21,6 +21,7 @@ INLINE("sse4.2") uint64_t word_step(const struct idxdd_polynomial *poly, bool wi
         return _mm_crc32_u64(reg, word);
     word ^= reg;
     reg = 0;
+#pragma GCC unroll 8
     for (unsigned k = 0; k < 8; k++)
         reg ^= poly->slices[7 - k][word >> 8 * k & 0xFF];
     return reg;
@@ -82,11 +83,13 @@ INLINE(PCLMUL_TARGET) uint64_t fold_pclmul(const struct idxdd_polynomial *poly, 
     if (size < 64)
         return words(poly, wide, reg, to, from, size);
     __m128i x[4];
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 4; i++)
         x[i] = load_lane(to, from, 16 * i);
     x[0] = _mm_xor_si128(x[0], _mm_cvtsi64_si128((long long)reg));
     uint64_t at = 64;
     for (; size - at >= 64; at += 64)
+#pragma GCC unroll 4
         for (unsigned i = 0; i < 4; i++)
             x[i] = fold_lane(poly, FOLD_64, x[i], load_lane(to, from, at + 16 * i));
     x[3] = fold_lane(poly, FOLD_48, x[0], x[3]);
@@ -120,11 +123,13 @@ INLINE(AVX512_TARGET) uint64_t fold_avx512(const struct idxdd_polynomial *poly, 
     if (size < 256)
         return fold_pclmul(poly, wide, reg, to, from, size);
     __m512i x[4], k = constants(poly, FOLD_256);
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 4; i++)
         x[i] = load_lanes(to, from, 64 * i);
     x[0] = _mm512_xor_si512(x[0], _mm512_zextsi128_si512(_mm_cvtsi64_si128((long long)reg)));
     uint64_t at = 256;
     for (; size - at >= 256; at += 256)
+#pragma GCC unroll 4
         for (unsigned i = 0; i < 4; i++)
             x[i] = fold_by(k, x[i], load_lanes(to, from, at + 64 * i));
     __m512i y = fold_by(constants(poly, FOLD_192), x[0], x[3]);

@@ -17,6 +17,7 @@ static inline __attribute__((always_inline)) uint64_t sliced(const struct idxdd_
         }
         word ^= reg;
         reg = 0;
+#pragma GCC unroll 8
         for (unsigned k = 0; k < 8; k++)
             reg ^= poly->slices[7 - k][word >> 8 * k & 0xFF];
     }

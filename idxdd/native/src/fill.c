@@ -1,64 +1,130 @@
 /* Fill (operations.md 8): the pattern starts at the destination's first byte, whatever its alignment. */
+#include "kernels.h"
 #include "reach.h"
 #include "rules.h"
 
 #define LINE 64u
 
-/* One line of the pattern from `phase` on: a line is a multiple of the pattern, so every next line is the same. */
-static void spread(uint8_t line[LINE], const uint8_t *pattern, unsigned pattern_size, uint64_t phase)
-{
-    for (unsigned i = 0; i < LINE; i++)
-        line[i] = pattern[(phase + i) & (pattern_size - 1)];
-}
+typedef uint64_t vector16 __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t vector32 __attribute__((vector_size(32), aligned(1), may_alias));
+typedef uint64_t vector64 __attribute__((vector_size(64), aligned(1), may_alias));
 
-static void store_lines(uint8_t *to, uint64_t size, const uint8_t line[LINE])
+/* Store `lines` cache lines of the repeated 16 bytes. */
+static void store_portable(uint8_t *to, uint64_t lines, const uint8_t pattern[16])
 {
-    typedef uint64_t vector __attribute__((vector_size(16), aligned(1), may_alias));
-    vector v0, v1, v2, v3;
-    memcpy(&v0, line, 16);
-    memcpy(&v1, line + 16, 16);
-    memcpy(&v2, line + 32, 16);
-    memcpy(&v3, line + 48, 16);
-    for (; size >= LINE; size -= LINE, to += LINE) {
-        *(vector *)(to + 0) = v0;
-        *(vector *)(to + 16) = v1;
-        *(vector *)(to + 32) = v2;
-        *(vector *)(to + 48) = v3;
+    vector16 v;
+    memcpy(&v, pattern, 16);
+    for (; lines; lines--, to += LINE) {
+        *(vector16 *)(to + 0) = v;
+        *(vector16 *)(to + 16) = v;
+        *(vector16 *)(to + 32) = v;
+        *(vector16 *)(to + 48) = v;
     }
-    memcpy(to, line, size);
 }
 
-static void fill(uint8_t *to, uint64_t size, const uint8_t *pattern, unsigned pattern_size, uint64_t phase)
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void store_avx2(uint8_t *to, uint64_t lines, const uint8_t pattern[16])
 {
-    uint8_t line[LINE];
-    uint64_t head = smaller(-(uintptr_t)to & (LINE - 1), size);
-    if (head) {                     /* then every store is of one cache line */
-        spread(line, pattern, pattern_size, phase);
-        memcpy(to, line, head);
+    uint64_t low = load64(pattern), high = load64(pattern + 8);
+    vector32 v = {low, high, low, high};
+    for (; lines; lines--, to += LINE) {
+        *(vector32 *)(to + 0) = v;
+        *(vector32 *)(to + 32) = v;
     }
-    spread(line, pattern, pattern_size, phase + head);
-    store_lines(to + head, size - head, line);
 }
 
-static bool one_byte(const uint8_t *pattern, unsigned size) { return memcmp(pattern, pattern + 1, size - 1) == 0; }
+__attribute__((target("avx512f"))) static void store_avx512(uint8_t *to, uint64_t lines, const uint8_t pattern[16])
+{
+    uint64_t low = load64(pattern), high = load64(pattern + 8);
+    vector64 v = {low, high, low, high, low, high, low, high};
+    for (; lines >= 4; lines -= 4, to += 4 * LINE) {
+        *(vector64 *)(to + 0 * LINE) = v;
+        *(vector64 *)(to + 1 * LINE) = v;
+        *(vector64 *)(to + 2 * LINE) = v;
+        *(vector64 *)(to + 3 * LINE) = v;
+    }
+    for (; lines; lines--, to += LINE)
+        *(vector64 *)to = v;
+}
+#endif
+
+static void (*store_lines)(uint8_t *to, uint64_t lines, const uint8_t pattern[16]) = store_portable;
+
+bool idxdd_fill_force(const char *kernel)
+{
+    if (strcmp(kernel, "portable") == 0) {
+        store_lines = store_portable;
+        return true;
+    }
+#if defined(__x86_64__)
+    if (strcmp(kernel, "avx2") == 0 && __builtin_cpu_supports("avx2")) {
+        store_lines = store_avx2;
+        return true;
+    }
+    if (strcmp(kernel, "avx512") == 0 && __builtin_cpu_supports("avx512f")) {
+        store_lines = store_avx512;
+        return true;
+    }
+#endif
+    return false;
+}
+
+__attribute__((constructor)) static void choose_kernel(void)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#endif
+    (void)(idxdd_fill_force("avx512") || idxdd_fill_force("avx2"));
+}
+
+/* Fewer than 64 bytes. */
+static void store_part(uint8_t *to, uint64_t size, const uint8_t pattern[16])
+{
+    for (; size >= 16; size -= 16, to += 16)
+        memcpy(to, pattern, 16);
+    for (uint64_t i = 0; i < size; i++)
+        to[i] = pattern[i];
+}
+
+/* `twice`: the pattern repeated to 32 bytes, so that 16 bytes from any phase on are one load. */
+static void fill(uint8_t *to, uint64_t size, const uint8_t twice[32], uint64_t phase)
+{
+    if (size >= 4 * LINE) {         /* then every store is of one cache line */
+        uint64_t head = -(uintptr_t)to & (LINE - 1);
+        store_part(to, head, twice + (phase & 15));
+        to += head;
+        size -= head;
+        phase += head;
+    }
+    const uint8_t *pattern = twice + (phase & 15);
+    store_lines(to, size / LINE, pattern);
+    store_part(to + size / LINE * LINE, size % LINE, pattern);
+}
+
+static bool one_byte(const uint8_t pattern[16])
+{
+    uint64_t low = load64(pattern);
+    return low == load64(pattern + 8) && low == pattern[0] * 0x0101010101010101ull;
+}
 
 enum idxdd_step idxdd_step_fill(struct idxdd_operation *op, uint64_t slice)
 {
     uint64_t dst = desc_address2(op->desc), size = desc_size(op->desc);
-    unsigned pattern_size = idxdd_flags(op->desc) & FLAG_FILL16 ? 16 : 8;
-    uint8_t pattern[16];
-    memcpy(pattern, op->desc + 16, 8);
-    memcpy(pattern + 8, op->desc + 40, 8);
-    bool plain = one_byte(pattern, pattern_size);
+    uint64_t low = load64(op->desc + 16), high = idxdd_flags(op->desc) & FLAG_FILL16 ? load64(op->desc + 40) : low;
+    uint8_t twice[32];
+    for (unsigned i = 0; i < 32; i += 16) {
+        store64(twice + i, low);
+        store64(twice + i + 8, high);
+    }
     while (slice && op->progress < size) {
         uint64_t n = smaller(slice, size - op->progress);
         uint8_t *to = reach(op, dst, op->progress, true, OPERAND_DESTINATION, &n);
         if (!to)
             return IDXDD_FAULT;
-        if (plain)
-            memset(to, pattern[0], n);
+        if (one_byte(twice))
+            memset(to, twice[0], n);
         else
-            fill(to, n, pattern, pattern_size, op->progress);
+            fill(to, n, twice, op->progress);
         advance(op, n);
         slice -= n;
     }
