@@ -1,0 +1,225 @@
+"""A kernel channel: descriptors that idxdd-irq completes by interrupt, as the kernel's dmaengine clients see it.
+
+Who settles   poll(), whoever calls it: a wait, the application, asyncio, or the opt-in dispatcher thread. A ticket is taken
+              out of `_in_flight` once, so its callback runs once, here in the submitting process.
+Order         submit publishes under the lock and enters the ticket before it lets go; a poll in another thread that reaps it
+              at once therefore finds it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from idxd_client.completions import Batch, Callback, ChannelCompletion, Completion
+from idxd_client.descriptors import Descriptor
+from idxd_client.errors import ClosedReason, DeviceGone, HandleClosed, IdxdError, PortalClosed, WaitTimeout, WorkQueueFull
+from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
+from idxdd import native
+
+if TYPE_CHECKING:
+    from idxd_client.connection import Connection, Opened
+
+WAIT_SLICE_S = 0.25
+"""A waiter looks again so often: another thread's poll may have delivered what it waits for."""
+
+
+class KernelChannel(Queue):
+    """An open kernel WQ."""
+
+    def __init__(self, connection: Connection, opened: Opened) -> None:
+        super().__init__(connection, opened.name)
+        self._in_flight: dict[int, ChannelCompletion] = {}
+        self._lock = threading.Lock()
+        self.attach(opened)
+
+    def attach(self, opened: Opened) -> None:
+        """Use this portal and channel."""
+        self._portal = opened.portal()
+        self._native = opened.channel(self._portal)
+        self._channel: native.Channel = self._native
+        self._reaped = 0
+        self.opened = opened
+        self.number = opened.number
+        self.dedicated: bool = opened.dedicated
+        self.size: int = opened.size
+        self.threshold: int = opened.threshold
+        self.max_transfer_size: int = opened.max_transfer_size
+        self.max_batch_size: int = opened.max_batch_size
+        self.slots: int = opened.slots
+
+    @property
+    def address(self) -> int:
+        """Where the channel lies in this process: its descriptors and records are reached there."""
+        return self._native.address
+
+    # ---- submitting --------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, descriptor: Descriptor, *, callback: Callback | None = None, timeout: float = SUBMIT_TIMEOUT_S
+    ) -> ChannelCompletion:
+        """Submit one descriptor; `callback(completion)` runs once, from poll() or the dispatcher, in this process."""
+        batch = Batch(self.connection.arena, descriptor.members) if descriptor.members else None
+        completion = ChannelCompletion(self, descriptor, batch)
+        if callback is not None:
+            completion.add_done_callback(callback)
+        packed = descriptor.pack(descriptor_list=batch.address if batch is not None else 0)
+        answer = self._publish(packed, completion)
+        if answer < 0:
+            self._submit_again(packed, completion, answer, timeout)
+        return completion
+
+    def submit_many(self, descriptors: Sequence[Descriptor], *, timeout: float = SUBMIT_TIMEOUT_S) -> list[ChannelCompletion]:
+        """Submit them in order; their completions."""
+        deadline = time.monotonic() + timeout
+        return [self.submit(descriptor, timeout=max(0.0, deadline - time.monotonic())) for descriptor in descriptors]
+
+    def _publish(self, packed: bytes, completion: ChannelCompletion) -> int:
+        with self._lock:
+            ticket = self._channel.submit(packed)
+            if ticket >= 0:
+                completion.number = ticket
+                self._in_flight[ticket] = completion
+        return ticket
+
+    def _submit_again(self, packed: bytes, completion: ChannelCompletion, answer: int, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        sleep_s = RETRY_SLEEP_S[0]
+        while answer == native.SUBMIT_RETRY:
+            self.retries += 1
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WorkQueueFull(f"{self.name}: submit: no free descriptor until the time-out")
+            seen = self.progress()
+            if not self.poll():
+                if self._in_flight:
+                    self.wait_progress(seen, min(left, WAIT_SLICE_S))
+                else:
+                    time.sleep(min(sleep_s, left))
+                    sleep_s = min(sleep_s * 2, RETRY_SLEEP_S[1])
+            answer = self._publish(packed, completion)
+        if answer < 0:
+            raise self._ended("submit", native.WAIT_GONE if answer == native.SUBMIT_GONE else native.WAIT_CLOSED)
+
+    # ---- completing --------------------------------------------------------------------------------------------------------
+
+    def poll(self) -> int:
+        delivered = 0
+        while True:
+            with self._lock:
+                reaped = self._channel.reap()
+                self._reaped += len(reaped)
+                mine = [(self._in_flight.pop(ticket, None), status, txn, record) for ticket, status, txn, record in reaped]
+            for completion, status, txn, record in mine:
+                if completion is not None and completion.deliver(status, txn, record):
+                    delivered += 1
+            if not reaped:
+                return delivered
+
+    def look(self, completion: Completion) -> None:
+        self.poll()
+
+    def wait_for(self, completion: Completion, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self.progress()  # before the look: a completion that another thread reaps meanwhile counts as progress
+            self.poll()
+            if completion.settled:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(f"{self.name}: {completion.descriptor!r} is not complete after {timeout:g} s")
+            self.wait_progress(seen, min(left, WAIT_SLICE_S))
+
+    def progress(self) -> int:
+        return self._reaped
+
+    def wait_progress(self, beyond: int, timeout: float) -> bool:
+        answer = self._channel.wait(beyond + 1, timeout)
+        if answer in (native.WAIT_CLOSED, native.WAIT_GONE):
+            self._settle_rest(answer)
+        return answer != native.WAIT_TIMEOUT
+
+    def arm(self, beyond: int) -> int:
+        return self._channel.sleeping_fd(beyond + 1)
+
+    def drain_bell(self) -> None:
+        self._channel.drain_bell()
+
+    def watch(self, completion: Completion) -> None:
+        """Nothing: callbacks of a channel come from poll(), the dispatcher or asyncio, by the application's choice."""
+
+    def _settle_rest(self, answer: int) -> None:
+        """The channel has ended: what idxdd-irq completed counts, the rest will never come."""
+        self.poll()
+        error = self._ended("waiting", answer)
+        with self._lock:
+            rest, self._in_flight = self._in_flight, {}
+        for completion in rest.values():
+            completion.settle(error)
+
+    def _ended(self, doing: str, answer: int) -> IdxdError:
+        if answer == native.WAIT_GONE or self._portal.closed == ClosedReason.DEVICE_GONE:
+            return DeviceGone(f"{self.name}: {doing}: the daemon is gone")
+        return PortalClosed(f"{self.name}: {doing}", self._portal.closed)
+
+    # ---- life --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """Submitted, not yet delivered by poll()."""
+        return len(self._in_flight)
+
+    def statistics(self) -> dict[str, int]:
+        """This handle's counters."""
+        return {"published": self._portal.tail, "done": self._portal.done, "delivered": self._reaped, "retries": self.retries}
+
+    def reopen(self) -> None:
+        """After the WQ was disabled and enabled again."""
+        self.connection.request("reopen", portal=self.opened.portal_number)
+
+    def replace(self, opened: Opened) -> None:
+        """After a daemon restart: what was in flight is lost, the handle goes on with a new channel."""
+        old = self._native, self._portal
+        with self._lock:
+            rest, self._in_flight = self._in_flight, {}
+            self.attach(opened)
+        for completion in rest.values():
+            completion.settle(DeviceGone(f"{self.name}: the daemon died while {completion.descriptor!r} was in flight"))
+        for native_handle in old:
+            native_handle.close()
+
+    def close(self) -> None:
+        if isinstance(self._channel, Closed):
+            return
+        self.stop_dispatcher()
+        self.poll()
+        self._channel = cast(native.Channel, self.closed())
+        with self._lock:
+            rest, self._in_flight = self._in_flight, {}
+        for completion in rest.values():
+            completion.settle(HandleClosed(f"{self.name}: closed while {completion.descriptor!r} was in flight"))
+        self._native.close()
+        self._portal.close()
+        self.connection.close_portal(self, self.opened)
+
+    def after_fork_in_child(self) -> None:
+        self._channel = cast(native.Channel, self.forked())
+        self._dispatcher = None
+        self._in_flight = {}
+        self._lock = threading.Lock()
+        self._bells = {}
+        self._native.close()
+        self._portal.close()
+
+    def __del__(self) -> None:
+        if not isinstance(getattr(self, "_channel", None), Closed | None):
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.connection.abandon("close", portal=self.opened.portal_number)
+
+    def __repr__(self) -> str:
+        kind = "dedicated" if self.dedicated else "shared"
+        return f"<KernelChannel {self.name} {kind} size {self.size}, {len(self._in_flight)} in flight>"

@@ -1,0 +1,237 @@
+"""What a user work queue and a kernel channel have in common: operations as plain calls, futures, time-outs, dispatching."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from idxd_client.buffers import Operand
+from idxd_client.completions import WAIT_TIMEOUT_S, Completion
+from idxd_client.descriptors import Descriptor
+from idxd_client.errors import ForkedHandle, HandleClosed, IdxdError, WaitTimeout
+from idxd_client.results import Result
+
+if TYPE_CHECKING:
+    from idxd_client.aio import AsyncBell
+    from idxd_client.connection import Connection
+
+SUBMIT_TIMEOUT_S = 30.0
+RETRY_SLEEP_S = (50e-6, 1e-3)
+"""First and longest sleep between two questions when a shared WQ is full and nothing of ours is in it."""
+
+
+class Closed:
+    """Stands where the native object stood: every use raises, and the fast path tests no flag."""
+
+    def __init__(self, error: type[HandleClosed], text: str) -> None:
+        self._error = error
+        self._text = text
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._error(self._text)
+
+
+class Queue(ABC):
+    """Submits descriptors and settles their completions. Threads of one process may share it."""
+
+    name: str
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection = connection
+        self.name = name
+        self.retries = 0
+        self._dispatcher: Dispatcher | None = None
+        self._bells: dict[Any, AsyncBell] = {}
+
+    # ---- for completions -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def submit(self, descriptor: Descriptor, *, timeout: float = SUBMIT_TIMEOUT_S) -> Completion:
+        """Submit one descriptor; its completion."""
+
+    @abstractmethod
+    def look(self, completion: Completion) -> None:
+        """Settle `completion` if its outcome is there."""
+
+    @abstractmethod
+    def wait_for(self, completion: Completion, timeout: float) -> None:
+        """Settle `completion`, or raise WaitTimeout."""
+
+    def check(self, completion: Completion) -> None:
+        """As look, and settle it with an error if the portal is closed or the daemon gone."""
+        with contextlib.suppress(WaitTimeout):
+            self.wait_for(completion, 0.0)
+
+    @abstractmethod
+    def watch(self, completion: Completion) -> None:
+        """A callback was added: see to it that somebody looks for this completion, if nobody is bound to."""
+
+    @abstractmethod
+    def poll(self) -> int:
+        """Settle what is done among the watched completions; how many. Never waits."""
+
+    @abstractmethod
+    def progress(self) -> int:
+        """A count that grows with every completion."""
+
+    @abstractmethod
+    def wait_progress(self, beyond: int, timeout: float) -> bool:
+        """Until progress() > beyond, or the portal is closed or the device gone; False: time-out."""
+
+    @abstractmethod
+    def arm(self, beyond: int) -> int:
+        """Ask for the bell when progress() > beyond; the fd that becomes readable, -1 when it is so already."""
+
+    @abstractmethod
+    def drain_bell(self) -> None:
+        """Read what the bell holds."""
+
+    async def awaited(self, completion: Completion) -> Result:
+        """What `await completion` runs."""
+        import asyncio
+
+        from idxd_client.aio import AsyncBell
+
+        loop = asyncio.get_running_loop()
+        bell = self._bells.get(loop)
+        if bell is None:
+            self._bells = {known: b for known, b in self._bells.items() if not known.is_closed()}
+            bell = self._bells[loop] = AsyncBell(self, loop)
+        await bell.wait(completion)
+        return completion.result(0)
+
+    # ---- futures ---------------------------------------------------------------------------------------------------------
+
+    def submit_future(self, descriptor: Descriptor, *, timeout: float = SUBMIT_TIMEOUT_S) -> concurrent.futures.Future[Result]:
+        """Submit; a future of concurrent.futures, fulfilled by this queue's dispatcher thread."""
+        future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()  # a descriptor on its way cannot be cancelled
+
+        def fulfil(completion: Completion) -> None:
+            error = completion.exception()
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(completion.result(0))
+
+        completion = self.submit(descriptor, timeout=timeout)
+        self.start_dispatcher()
+        completion.add_done_callback(fulfil)
+        return future
+
+    def start_dispatcher(self) -> None:
+        """A daemon thread that waits for completions and runs callbacks. Idempotent; stop_dispatcher() or close() ends it."""
+        if self._dispatcher is None:
+            self._dispatcher = Dispatcher(self)
+
+    def stop_dispatcher(self) -> None:
+        """End it; returns when no callback is running any more."""
+        dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            dispatcher.stop()
+
+    # ---- operations as plain calls ----------------------------------------------------------------------------------------
+
+    def run(self, descriptor: Descriptor, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """Submit, wait, and raise unless it succeeded; `timeout` bounds both together."""
+        deadline = time.monotonic() + timeout
+        completion = self.submit(descriptor, timeout=timeout)
+        return completion.result(max(0.0, deadline - time.monotonic())).raise_for_status()
+
+    def noop(self, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """One round trip."""
+        return self.run(Descriptor.noop(), timeout=timeout)
+
+    def drain(self, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """Until everything submitted to this WQ before has completed."""
+        return self.run(Descriptor.drain(), timeout=timeout)
+
+    def memmove(self, dst: Operand, src: Operand, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """Copy bytes; the ranges may overlap."""
+        return self.run(Descriptor.memmove(dst, src, size), timeout=timeout)
+
+    def fill(self, dst: Operand, pattern: int | bytes, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """Repeat a pattern of 8 or 16 bytes."""
+        return self.run(Descriptor.fill(dst, pattern, size), timeout=timeout)
+
+    def compare(self, first: Operand, second: Operand, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """`result.equal`, and `bytes_completed` = offset of the first difference."""
+        return self.run(Descriptor.compare(first, second, size), timeout=timeout)
+
+    def crc(
+        self, src: Operand, size: int | None = None, *, seed: int = 0, crc64: bool = False, timeout: float = WAIT_TIMEOUT_S
+    ) -> int:
+        """CRC-32C, or CRC-64/NVME."""
+        return self.run(Descriptor.crc(src, size, seed=seed, crc64=crc64), timeout=timeout).crc
+
+    def copy_crc(
+        self,
+        dst: Operand,
+        src: Operand,
+        size: int | None = None,
+        *,
+        seed: int = 0,
+        crc64: bool = False,
+        timeout: float = WAIT_TIMEOUT_S,
+    ) -> int:
+        """Copy, and the CRC of it."""
+        return self.run(Descriptor.copy_crc(dst, src, size, seed=seed, crc64=crc64), timeout=timeout).crc
+
+    def batch(self, members: Sequence[Descriptor], *, timeout: float = WAIT_TIMEOUT_S) -> Result:
+        """Several descriptors as one; `result.members`."""
+        return self.run(Descriptor.batch(members), timeout=timeout)
+
+    # ---- life -------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the portal back to the daemon. Idempotent."""
+
+    @abstractmethod
+    def after_fork_in_child(self) -> None:
+        """The portal belongs to the parent: close what the child has of it and refuse every use."""
+
+    def forked(self) -> Closed:
+        """What stands where the native object stood, in a forked child."""
+        return Closed(ForkedHandle, f"{self.name}: this handle belongs to the parent process; open the WQ in this process")
+
+    def closed(self) -> Closed:
+        """What stands there after close()."""
+        return Closed(HandleClosed, f"{self.name}: this handle was closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Dispatcher:
+    """One thread that waits for one queue and delivers."""
+
+    LOOK_S = 0.25
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"idxd dispatcher {queue.name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                seen = self._queue.progress()
+                if not self._queue.poll():
+                    self._queue.wait_progress(seen, self.LOOK_S)
+            except IdxdError:
+                return  # closed or gone: everything watched was settled with that error
+
+    def stop(self) -> None:
+        self._stopping = True
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
