@@ -317,26 +317,28 @@ def _tc_enabled(run: Run, selector: Flag) -> bool:
 def _invalid_flags(run: Run, operation: Operation) -> int:
     """Every offending flag: set and not allowed, or missing and required."""
     gencap, limits = run.limits.gencap, run.limits
-    allowed = Flag.CRAV | Flag.RCI | operation.flags
+    allowed, refused = int(Flag.CRAV | Flag.RCI | operation.flags), 0
     if run.has(Flag.CRAV):
         allowed |= Flag.RCR | Flag.CR_TCS
     if run.in_batch:
         allowed |= Flag.FENCE
-    if not limits.bof_enabled or not gencap.block_on_fault:
-        allowed &= ~Flag.BOF
-    if limits.pasid_enabled and not limits.user_int_en and not run.priv:
-        allowed &= ~Flag.RCI
-    if gencap.strict_order_no_memory:
-        allowed &= ~Flag.STORD
-    for selector, needed in SELECTOR_NEEDS.get(run.plain.opcode, {}).items():
-        if not run.has(needed):
-            allowed &= ~selector
+    if operation.writes and _cache_control_allowed(run):
+        allowed |= CACHE_CONTROL
     for flag, capability in operation.op_flags.items():
         if capability is None or getattr(gencap, capability):
             allowed |= flag
-    if operation.writes and _cache_control_allowed(run):
-        allowed |= CACHE_CONTROL
-    return run.flags & ~allowed | operation.required & ~run.flags | _missing_from_drain(run)
+    if not limits.bof_enabled or not gencap.block_on_fault:
+        refused |= Flag.BOF
+    if limits.pasid_enabled and not limits.user_int_en and not run.priv:
+        refused |= Flag.RCI
+    if gencap.strict_order_no_memory:
+        refused |= Flag.STORD
+    for selector, needed in SELECTOR_NEEDS.get(run.plain.opcode, {}).items():
+        if not run.has(needed):
+            refused |= selector
+    # int(): the complement of an IntFlag would lose the bits that have no name
+    offending = run.flags & (~int(allowed) | int(refused))
+    return offending | int(operation.required) & ~run.flags | _missing_from_drain(run)
 
 
 def _missing_from_drain(run: Run) -> int:
@@ -388,7 +390,7 @@ def _processed(effect: Effect, size: int) -> int:
     return size if effect.status is CompletionStatus.SUCCESS else effect.bytes_completed
 
 
-# ---- operations (8.3) ---------------------------------------------------------------------------------------------------------
+# ---- operations (8.3) ------------------------------------------------------------------------------------------------------
 def no_op(run: Run) -> Effect:
     """Nothing."""
     return Effect()
