@@ -1,0 +1,204 @@
+"""The emulated device as the device loop sees it: applies register writes, decides what the engine leaves open.
+
+One thread       the device loop calls everything here; nothing in it waits. What takes time is a request to the engine
+                 with a continuation.
+Live values      occupancy, PBA and occupancy interrupts are brought up to date at every tick().
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from typing_extensions import Buffer
+
+from idxdd.device.commands import CommandUnit
+from idxdd.device.engineport import WQS_PER_DEVICE, EnginePort
+from idxdd.device.errors import OPCODE_BYTE, ErrorReport, Errors, report_of
+from idxdd.device.interrupts import Interrupts
+from idxdd.device.profile import Platform, Profile
+from idxdd.device.registerfile import CAPABILITIES, RegisterFile
+from idxdd.device.state import change_device
+from idxdd.device.wq import CLOSED_HALTED, Wqs
+from idxdd.native import _native as native
+from idxdd.native._native import Exit
+from idxdd.shm.mmio import DeviceMmio
+from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
+from idxdd.spec.registers import GENSTS, WQCFG
+
+log = logging.getLogger(__name__)
+
+FLAGS_BYTES = slice(4, 7)
+OVERFLOW_REPORTS_MAX = 2
+"""One dropped write fills SWERR, a second sets its overflow bit; more change nothing."""
+
+
+class Device:
+    """One DSA: BAR0, commands, WQs, interrupts, errors."""
+
+    def __init__(
+        self,
+        index: int,
+        name: str,
+        profile: Profile,
+        port: EnginePort,
+        bar0: Buffer,
+        mmio: DeviceMmio,
+        semaphores: Sequence[str],
+        mmio_buffer: Buffer,
+    ) -> None:
+        """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on."""
+        self.index = index
+        self.name = name
+        self.profile = profile
+        self.port = port
+        self.platform = profile.platform
+        self._mmio = mmio
+        self.registers = RegisterFile(bar0, profile)
+        self.interrupts = Interrupts(index, self.registers, port, semaphores, mmio_buffer, self.platform.bus_master)
+        self.errors = Errors(self.registers, self.interrupts)
+        self.wqs = Wqs(index, self.registers, port, self.interrupts, lambda: self.platform)
+        self.commands = CommandUnit(self)
+        self.faults = self.records_lost = self.dropped = 0
+        port.register(index, self)
+
+    # ---- the loop's turn -------------------------------------------------------------------------------------------
+
+    def tick(self) -> int:
+        """Apply posted writes in order, bring live values up to date; returns how many writes there were."""
+        applied = self._mmio.apply(self.registers.bus_write)
+        self.wqs.refresh()
+        self.interrupts.refresh()
+        return applied
+
+    @property
+    def needs_ticks(self) -> bool:
+        """tick() must be called now and then even if no bell rings: an occupancy interrupt is armed."""
+        return self.wqs.waits_for_occupancy()
+
+    def wq_accepts(self, wq_id: int) -> bool:
+        """Would a submission to this WQ be taken now?"""
+        return 0 <= wq_id < self.wqs.count and self.wqs.accepts(wq_id)
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> DeviceState:
+        """GENSTS.state."""
+        return self.registers.get(GENSTS.state)
+
+    def set_state(self, new: DeviceState, reset_type: ResetType = ResetType.SOFTWARE) -> None:
+        """Move the device's state machine."""
+        log.info("%s: state %s -> %s", self.name, self.state.name, new.name)
+        change_device(self.registers, new, reset_type)
+
+    def halt(self, reset_type: ResetType) -> None:
+        """Stop everything at once; only a reset of this type or stronger brings the device back (5.7)."""
+        if self.state not in (DeviceState.ENABLED, DeviceState.DRAIN):
+            return
+        self.set_state(DeviceState.HALT, reset_type)
+        # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
+        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, CLOSED_HALTED, lambda: None)
+        self.commands.cut_off()
+        self.interrupts.raise_cause(InterruptCause.HALT)
+
+    def set_platform(self, **switches: bool | int) -> None:
+        """Change PCI-side switches at run time, as a write to PCI configuration space would: while the device is not
+        Disabled that is error 0x51, and the device halts (registers.md 1.2)."""
+        before, self.platform = self.platform, replace(self.platform, **switches)  # type: ignore[arg-type]
+        if self.platform == before:
+            return
+        self.interrupts.set_bus_master(self.platform.bus_master)
+        if halts(before, self.platform) and self.state in (DeviceState.ENABLED, DeviceState.DRAIN):
+            self.errors.report(ErrorReport(CompletionStatus.PCI_CONFIG_CHANGED))
+            self.halt(ResetType.FLR)
+
+    def reset_registers(self) -> None:
+        """Reset Device: registers.md section 9. Interrupt handles and the MSI-X table stay."""
+        self.registers.reset(lambda register: not register.kept and register not in CAPABILITIES and register is not GENSTS)
+        self.interrupts.clear_pending()
+        self.interrupts.refresh_permissions()
+
+    # ---- what the engine leaves open -------------------------------------------------------------------------------
+
+    def handle_exit(self, exit: Exit) -> None:
+        """FAULT, ERROR or OVERFLOW of one of this device's WQs."""
+        if exit.kind == native.EXIT_FAULT:
+            self._fault(exit)
+        elif exit.kind == native.EXIT_ERROR:
+            self.errors.report(report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE))
+            self.port.resume(exit, native.RESUME_FINISH)
+        else:
+            assert exit.kind == native.EXIT_OVERFLOW, f"{self.name}: exit of kind {exit.kind}"
+            self._overflow(exit)
+
+    def _fault(self, exit: Exit) -> None:
+        """An address is not reachable: nobody answers page requests yet, so each is answered "invalid" at once."""
+        self.faults += 1
+        wq = self.registers.read(WQCFG, exit.wq % WQS_PER_DEVICE)
+        status = fault_status(exit, wq, self.platform)
+        if status is CompletionStatus.CRA_XLAT:
+            if translates(wq, self.platform):
+                self.errors.report(report_of(exit, status, exit.wq % WQS_PER_DEVICE))
+            else:
+                self.records_lost += 1
+        self.port.resume(exit, native.RESUME_FAIL, status)
+
+    def _overflow(self, exit: Exit) -> None:
+        """`id` posted writes found a dedicated WQ full; 0: a tail that was never granted, one descriptor's worth of error."""
+        self.dropped += exit.id
+        report = ErrorReport(
+            status=CompletionStatus.DWQ_FULL,
+            wq_id=exit.wq % WQS_PER_DEVICE,
+            desc_valid=True,
+            priv=bool(exit.priv),
+            pasid=exit.pasid,
+            operation=exit.desc[OPCODE_BYTE],
+        )
+        for _ in range(min(max(exit.id, 1), OVERFLOW_REPORTS_MAX)):
+            self.errors.report(report)
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, int]:
+        """Everything counted, by name."""
+        counted = {"faults": self.faults, "records_lost": self.records_lost, "dropped": self.dropped}
+        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors):
+            counted.update(part.statistics())
+        return counted
+
+    def close(self) -> None:
+        """Let go of BAR0; the caller has stopped the engine or this device's WQs."""
+        self.port.unregister(self.index)
+        self.registers.close()
+
+
+def translates(wq: WQCFG, platform: Platform) -> bool:
+    """Are addresses of this WQ translated, so that a fault is noticed as one?"""
+    return platform.ats and not wq.wq_ats_disable
+
+
+def fault_status(exit: Exit, wq: WQCFG, platform: Platform) -> CompletionStatus:
+    """How a fault ends (operations.md section 5). Bit 7 of the record's status is the engine's to add."""
+    opcode = exit.desc[OPCODE_BYTE]
+    readback = opcode == Opcode.DRAIN
+    if exit.operand == Operand.COMPLETION_RECORD:
+        return CompletionStatus.CRA_XLAT
+    if not translates(wq, platform):
+        # a lost write may be reported or not; this device reports it
+        return CompletionStatus.HW_ERR_DRB if exit.write or readback else CompletionStatus.HW_ERR1
+    if opcode == Opcode.BATCH:
+        return CompletionStatus.BATCH_PAGE_FAULT
+    if readback:
+        return CompletionStatus.PFAULT_RDBA
+    asks = Flag.BOF in Flag(int.from_bytes(exit.desc[FLAGS_BYTES], "little"))
+    paging = platform.prs and not wq.wq_prs_disable
+    return CompletionStatus.PAGE_FAULT_IR if asks and wq.bof and paging else CompletionStatus.PAGE_FAULT_NOBOF
+
+
+def halts(before: Platform, after: Platform) -> bool:
+    """Is the difference one that a device which is not Disabled does not survive?"""
+    return any(
+        getattr(before, switch) != getattr(after, switch) for switch in ("bus_master", "ats", "pasid", "privileged_mode", "prs")
+    )

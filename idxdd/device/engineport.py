@@ -1,0 +1,292 @@
+"""The device loop's side of the engine: requests with continuations, exits handed to who must decide.
+
+Who calls what   one thread, the device loop, calls everything here; the engine's own thread is behind its two rings.
+Order            requests reach the engine in the order they were made here, also those that had to wait for room in
+                 its ring. A continuation runs inside dispatch(), after the engine did what was asked, in the order of
+                 the acknowledgements. An error a continuation raises is a mistake of ours and ends the loop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from errno import EAGAIN, EBUSY, ENOSPC
+from typing import Protocol
+
+from typing_extensions import Buffer
+
+from idxdd.native import _native as native
+from idxdd.native._native import Exit, NativeError, Space
+
+Continuation = Callable[[], None]
+
+WQS_PER_DEVICE = 16
+GROUPS_PER_DEVICE = 16
+VECTORS_PER_DEVICE = 32
+"""Global index = device * this + the device's own index (docs/architecture.md)."""
+
+EXITS_PER_TURN_MAX = 256
+RING_FULL = frozenset({EAGAIN, EBUSY, ENOSPC})
+
+
+class Engine(Protocol):
+    """What the port needs of native.Engine; testing.fake_engine.FakeEngine offers the same."""
+
+    def exits(self, maximum: int = ...) -> list[Exit]: ...
+    def resume(self, context: int, generation: int, action: int, status: int = ...) -> int: ...
+    def wq_enable(
+        self,
+        wq: int,
+        *,
+        group: int,
+        dedicated: bool,
+        size: int,
+        threshold: int,
+        priority: int,
+        gencap: int,
+        opcfg: Sequence[int],
+        max_xfer_shift: int,
+        max_batch_shift: int,
+        bof: bool,
+        pasid_en: bool,
+        pasid: int,
+        priv: bool,
+        user_int_en: bool,
+        privileged_mode: bool,
+        tc_enabled: int = ...,
+    ) -> int: ...
+    def wq_threshold(self, wq: int, threshold: int) -> int: ...
+    def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
+    def wq_drain(self, wqs: Sequence[int]) -> int: ...
+    def pasid_drain(self, pasid: int) -> int: ...
+    def pasid_abort(self, pasid: int) -> int: ...
+    def portal_add(
+        self,
+        wq: int,
+        *,
+        client_fd: int,
+        device_fd: int,
+        doorbell_fd: int,
+        wake_fd: int,
+        space: Space,
+        pasid: int,
+        priv: bool = ...,
+    ) -> tuple[int, int]: ...
+    def portal_close(self, portal: int, how: int, reason: int) -> int: ...
+    def portal_reopen(self, portal: int) -> int: ...
+    def portal_remove(self, portal: int) -> int: ...
+    def portal_fenced(self, portal: int) -> None: ...
+    def portal_statistics(self, portal: int) -> dict[str, int]: ...
+    def barrier(self) -> int: ...
+    def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None: ...
+    def vector_mask(self, vector: int, masked: bool) -> bool: ...
+    def vector_pending(self, vector: int) -> bool: ...
+    def vector_post(self, vector: int) -> None: ...
+    def handle_config(
+        self,
+        device: int,
+        handle: int,
+        vector: int | None,
+        *,
+        pasid_en: bool = ...,
+        pasid: int = ...,
+        ignore: bool = ...,
+    ) -> None: ...
+
+
+class ExitHandler(Protocol):
+    """A device: decides about the exits of its WQs."""
+
+    def handle_exit(self, exit: Exit) -> None: ...
+
+
+class EnginePort:
+    """Requests to the engine with continuations; dispatch() runs those and hands exits to the devices."""
+
+    def __init__(self, engine: Engine, published: Buffer | None = None) -> None:
+        """`published`: struct idxdd_published_device, where the engine keeps each WQ's occupancy; None: all read 0."""
+        self.engine = engine
+        self._published = None if published is None else native.Words(published)
+        self._devices: dict[int, ExitHandler] = {}
+        self._continuations: dict[int, Continuation | None] = {}
+        self._waiting: deque[tuple[Callable[[], int], Continuation | None]] = deque()
+        self._exits = 0
+
+    def register(self, device: int, handler: ExitHandler) -> None:
+        """Hand the exits of this device's WQs (global index device * 16 + wq) to `handler`."""
+        assert device not in self._devices, f"device {device} is registered already"
+        self._devices[device] = handler
+
+    def unregister(self, device: int) -> None:
+        """The device goes; its WQs must have been stopped."""
+        self._devices.pop(device, None)
+
+    def dispatch(self, maximum: int = EXITS_PER_TURN_MAX) -> int:
+        """Pull at most `maximum` exits and act on them; returns how many there were (0 = nothing to do)."""
+        exits = self.engine.exits(maximum)
+        for exit in exits:
+            if exit.kind == native.EXIT_ACK:
+                self._acknowledged(exit.id)
+            else:
+                self._devices[exit.wq // WQS_PER_DEVICE].handle_exit(exit)
+        self._exits += len(exits)
+        self._send_waiting()
+        return len(exits)
+
+    def _acknowledged(self, request: int) -> None:
+        then = self._continuations.pop(request)
+        if then is not None:
+            then()
+
+    # ---- requests ----------------------------------------------------------------------------------------------
+
+    def _request(self, send: Callable[[], int], then: Continuation | None) -> None:
+        """Send, or wait in line: one that finds the ring full must not be overtaken by a later one."""
+        if self._waiting or not self._sent(send, then):
+            self._waiting.append((send, then))
+
+    def _sent(self, send: Callable[[], int], then: Continuation | None) -> bool:
+        try:
+            request = send()
+        except NativeError as error:
+            if error.errno not in RING_FULL:
+                raise
+            return False
+        self._continuations[request] = then
+        return True
+
+    def _send_waiting(self) -> None:
+        while self._waiting and self._sent(*self._waiting[0]):
+            self._waiting.popleft()
+
+    def wq_enable(
+        self,
+        wq: int,
+        *,
+        group: int,
+        dedicated: bool,
+        size: int,
+        threshold: int,
+        priority: int,
+        gencap: int,
+        opcfg: Sequence[int],
+        max_xfer_shift: int,
+        max_batch_shift: int,
+        bof: bool,
+        pasid_en: bool,
+        pasid: int,
+        priv: bool,
+        user_int_en: bool,
+        privileged_mode: bool,
+        tc_enabled: int = 3,
+        then: Continuation | None = None,
+    ) -> None:
+        """Let the engine accept descriptors of this WQ (all numbers global)."""
+
+        def send() -> int:
+            return self.engine.wq_enable(
+                wq,
+                group=group,
+                dedicated=dedicated,
+                size=size,
+                threshold=threshold,
+                priority=priority,
+                gencap=gencap,
+                opcfg=opcfg,
+                max_xfer_shift=max_xfer_shift,
+                max_batch_shift=max_batch_shift,
+                bof=bof,
+                pasid_en=pasid_en,
+                pasid=pasid,
+                priv=priv,
+                user_int_en=user_int_en,
+                privileged_mode=privileged_mode,
+                tc_enabled=tc_enabled,
+            )
+
+        self._request(send, then)
+
+    def wq_threshold(self, wq: int, threshold: int, then: Continuation | None = None) -> None:
+        """What limited portals of a shared WQ may fill from now on."""
+        self._request(lambda: self.engine.wq_threshold(wq, threshold), then)
+
+    def wq_stop(self, wqs: Sequence[int], how: int, reason: int, then: Continuation | None = None) -> None:
+        """Close every portal of these WQs, drain or abort; `then` runs when no descriptor of theirs is left."""
+        self._request(lambda: self.engine.wq_stop(wqs, how, reason), then)
+
+    def wq_drain(self, wqs: Sequence[int], then: Continuation | None = None) -> None:
+        """`then` runs when all that these WQs had accepted is done; they go on meanwhile."""
+        self._request(lambda: self.engine.wq_drain(wqs), then)
+
+    def pasid_drain(self, pasid: int, then: Continuation | None = None) -> None:
+        """As wq_drain, for the descriptors of one PASID."""
+        self._request(lambda: self.engine.pasid_drain(pasid), then)
+
+    def pasid_abort(self, pasid: int, then: Continuation | None = None) -> None:
+        """Abandon the descriptors of one PASID."""
+        self._request(lambda: self.engine.pasid_abort(pasid), then)
+
+    def portal_add(
+        self,
+        wq: int,
+        *,
+        client_fd: int,
+        device_fd: int,
+        doorbell_fd: int,
+        wake_fd: int,
+        space: Space,
+        pasid: int,
+        priv: bool = False,
+        then: Continuation | None = None,
+    ) -> int:
+        """Returns the portal's number at once; it is served when `then` runs. NativeError: no room, or a bad file."""
+        portal, request = self.engine.portal_add(
+            wq,
+            client_fd=client_fd,
+            device_fd=device_fd,
+            doorbell_fd=doorbell_fd,
+            wake_fd=wake_fd,
+            space=space,
+            pasid=pasid,
+            priv=priv,
+        )
+        self._continuations[request] = then
+        return portal
+
+    def portal_close(self, portal: int, how: int, reason: int, then: Continuation | None = None) -> None:
+        """Accept nothing more from this portal; drain or abort what it had accepted."""
+        self._request(lambda: self.engine.portal_close(portal, how, reason), then)
+
+    def portal_reopen(self, portal: int, then: Continuation | None = None) -> None:
+        """At its client's request, after it was closed."""
+        self._request(lambda: self.engine.portal_reopen(portal), then)
+
+    def portal_remove(self, portal: int, then: Continuation | None = None) -> None:
+        """Forget a closed portal; its number is free again when `then` runs."""
+        self._request(lambda: self.engine.portal_remove(portal), then)
+
+    def barrier(self, then: Continuation | None = None) -> None:
+        """`then` runs when nothing that was executed before is still using an old address table."""
+        self._request(self.engine.barrier, then)
+
+    # ---- effective at once -----------------------------------------------------------------------------------------
+
+    def resume(self, exit: Exit, action: int, status: int = 0) -> None:
+        """Answer a FAULT or ERROR exit; one whose descriptor was swept away meanwhile does nothing."""
+        self.engine.resume(exit.context, exit.generation, action, status)
+
+    def occupancy(self, wq: int) -> int:
+        """Descriptors this WQ (global index) has accepted and not yet dispatched."""
+        if self._published is None:
+            return 0
+        layout = native.LAYOUT
+        offset = layout["published_device.wq"] + wq * layout["published_device.wq[]"]
+        return self._published.load32(offset + layout["wq_statistics.occupancy"])
+
+    def statistics(self) -> dict[str, int]:
+        """Exits seen, requests not yet acknowledged, requests that wait for room."""
+        return {"exits": self._exits, "outstanding": len(self._continuations), "waiting": len(self._waiting)}
+
+    def close(self) -> None:
+        """Let go of the published buffer."""
+        if self._published is not None:
+            self._published.release()
+            self._published = None

@@ -1,0 +1,178 @@
+"""Interrupts of one device: causes of vector 0, MSI-X masks and pending bits, handles and who may use them.
+
+Order            a cause bit is visible in INTCAUSE before vector 0 is raised; the handler acknowledges, then looks.
+Two paths        completion interrupts are raised by the engine, by handle; what is here configures them. Causes and
+                 occupancy interrupts are raised from here; permissions do not apply to those (registers.md section 2.6).
+"""
+
+from collections.abc import Callable, Sequence
+
+from typing_extensions import Buffer
+
+from idxdd.device.engineport import VECTORS_PER_DEVICE, EnginePort
+from idxdd.device.registerfile import BusWrite, RegisterFile
+from idxdd.native import _native as native
+from idxdd.spec.codes import CmdErr, Command, InterruptCause
+from idxdd.spec.registers import GENCTRL, INTCAUSE, MSIX, MSIXPERM, PBA
+
+GATES: dict[InterruptCause, Callable[[GENCTRL], bool]] = {
+    InterruptCause.ERR: lambda genctrl: genctrl.softerr_int_en,
+    InterruptCause.HALT: lambda genctrl: genctrl.halt_int_en,
+    InterruptCause.EVL: lambda genctrl: genctrl.evl_int_en,
+}
+"""A cause whose gate is closed is not even set. The other causes have their gate where they arise: CMD.int_req, WQCFG."""
+
+
+class Interrupts:
+    """Vectors 0..profile.vectors - 1 of one device, and its interrupt handles (handle = table index)."""
+
+    def __init__(
+        self,
+        device: int,
+        registers: RegisterFile,
+        port: EnginePort,
+        semaphores: Sequence[str],
+        mmio_buffer: Buffer,
+        bus_master: bool,
+    ) -> None:
+        """`semaphores`: one name a vector; `mmio_buffer`: struct idxdd_mmio, where the vectors' pending words lie."""
+        vectors = registers.profile.vectors
+        if len(semaphores) != vectors:
+            raise ValueError(f"device {device}: {len(semaphores)} semaphores given, profile has {vectors} vectors")
+        self._device = device
+        self._registers = registers
+        self._port = port
+        self._semaphores = list(semaphores)
+        self._mmio_buffer = mmio_buffer
+        self._bus_master = bus_master
+        self._masked: set[int] = set()
+        self._handles: set[int] = set()
+        self.causes_raised = self.entries_raised = 0
+        for entry in range(vectors):
+            self._configure(entry)
+        if not self.handles_by_command:
+            self._handles.update(range(vectors))
+        for entry in range(vectors):
+            self._refresh_handle(entry)
+        registers.on_write(MSIX, self._table_written)
+        registers.on_write(MSIXPERM, self._permission_written)
+
+    @property
+    def handles_by_command(self) -> bool:
+        """Handles come from Request Interrupt Handle; without that command every table index is one."""
+        return Command.REQUEST_INT_HANDLE in self._registers.profile.supported_commands
+
+    # ---- raising ---------------------------------------------------------------------------------------------------
+
+    def raise_cause(self, cause: InterruptCause) -> bool:
+        """Set the cause and raise vector 0, if the cause's gate is open; returns whether it was."""
+        gate = GATES.get(cause)
+        if gate is not None and not gate(self._registers.read(GENCTRL)):
+            return False
+        self._registers.write(INTCAUSE(self._registers.read(INTCAUSE).raw | cause))
+        self.causes_raised += 1
+        self._post(0)
+        return True
+
+    def raise_entry(self, entry: int) -> None:
+        """A WQ's occupancy interrupt: entry 0 explains itself in INTCAUSE, any other has no cause register."""
+        if entry == 0:
+            self.raise_cause(InterruptCause.OCCUPANCY)
+        elif entry < self._registers.profile.vectors:
+            self._post(entry)
+
+    def _post(self, entry: int) -> None:
+        self.entries_raised += 1
+        self._port.engine.vector_post(self._global(entry))
+        self.refresh()
+
+    # ---- MSI-X -----------------------------------------------------------------------------------------------------
+
+    def set_bus_master(self, bus_master: bool) -> None:
+        """Without it no message leaves the device: every entry is as good as masked."""
+        self._bus_master = bus_master
+        for entry in range(self._registers.profile.vectors):
+            self._apply_mask(entry)
+
+    def refresh(self) -> None:
+        """Bring PBA up to date; the engine sets pending bits of masked entries by itself."""
+        if self._masked or self._registers.read(PBA).pending:
+            pending = sum(1 << entry for entry in self._masked if self._port.engine.vector_pending(self._global(entry)))
+            self._registers.write(PBA(pending))
+
+    def clear_pending(self) -> None:
+        """Reset Device: what waits behind a mask is forgotten."""
+        for entry in sorted(self._masked):
+            if self._port.engine.vector_pending(self._global(entry)):
+                self._configure(entry)
+        self.refresh()
+
+    def _configure(self, entry: int) -> None:
+        """Tie the entry to its semaphore, nothing pending."""
+        layout = native.LAYOUT
+        offset = layout["mmio.pending"] + entry * layout["mmio.pending[]"]
+        self._port.engine.vector_config(self._global(entry), self._semaphores[entry], self._mmio_buffer, offset)
+        self._apply_mask(entry)
+
+    def _apply_mask(self, entry: int) -> None:
+        masked = self._registers.read(MSIX, entry).masked or not self._bus_master
+        if masked:
+            self._masked.add(entry)
+        else:
+            self._masked.discard(entry)
+        self._port.engine.vector_mask(self._global(entry), masked)
+        self.refresh()
+
+    def _table_written(self, write: BusWrite) -> None:
+        if write.dword == MSIX.masked.byte // 4:
+            self._apply_mask(write.index)
+
+    # ---- handles ---------------------------------------------------------------------------------------------------
+
+    def request_handle(self, entry: int) -> CmdErr:
+        """Make the handle of this entry valid; one that is out already is given again."""
+        if entry >= self._registers.profile.vectors:
+            return CmdErr.INVAL_INT_IDX
+        if entry not in self._handles and len(self._handles) >= self._registers.profile.int_handles_max:
+            return CmdErr.NO_HANDLE
+        self._handles.add(entry)
+        self._refresh_handle(entry)
+        return CmdErr.SUCCESS
+
+    def release_handle(self, entry: int) -> CmdErr:
+        """Descriptors that still name it end with 0x19."""
+        if entry not in self._handles:
+            return CmdErr.INVAL_INT_IDX
+        self._handles.discard(entry)
+        self._refresh_handle(entry)
+        return CmdErr.SUCCESS
+
+    def is_handle(self, handle: int) -> bool:
+        """Does the handle name an entry now?"""
+        return handle in self._handles
+
+    def refresh_permissions(self) -> None:
+        """Tell the engine all handles again, after MSIXPERM changed as a whole."""
+        for entry in range(self._registers.profile.vectors):
+            self._refresh_handle(entry)
+
+    def _refresh_handle(self, entry: int) -> None:
+        permission = self._registers.read(MSIXPERM, entry)
+        self._port.engine.handle_config(
+            self._device,
+            entry,
+            self._global(entry) if entry in self._handles else None,
+            pasid_en=permission.pasid_en,
+            pasid=permission.pasid,
+            ignore=permission.ignore,
+        )
+
+    def _permission_written(self, write: BusWrite) -> None:
+        self._refresh_handle(write.index)
+
+    def _global(self, entry: int) -> int:
+        return self._device * VECTORS_PER_DEVICE + entry
+
+    def statistics(self) -> dict[str, int]:
+        """Causes set, entries raised from the device loop, handles out."""
+        return {"causes": self.causes_raised, "entries_raised": self.entries_raised, "int_handles": len(self._handles)}

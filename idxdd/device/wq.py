@@ -1,0 +1,176 @@
+"""The work queues of one device: their configuration handed to the engine, their state, their occupancy.
+
+Who decides      WQCFG.wq_state is written here, when the engine has acknowledged; submissions are accepted or refused by
+                 the engine alone. Occupancy is the engine's number, copied into WQCFG at each tick.
+"""
+
+from collections.abc import Callable, Iterable
+
+from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Continuation, EnginePort
+from idxdd.device.interrupts import Interrupts
+from idxdd.device.profile import Platform
+from idxdd.device.registerfile import BusWrite, RegisterFile
+from idxdd.device.state import change_wq
+from idxdd.native import _native as native
+from idxdd.spec.codes import DeviceState, WqMode, WqState
+from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
+
+DWORD_THRESHOLD = WQCFG.wq_thresh.byte // 4
+DWORD_OCCUPANCY_INT = (WQCFG.occupancy_int_en.byte // 4, WQCFG.occupancy_int_generated.byte // 4)
+QWORD = (1 << 64) - 1
+
+CLOSED_WQ_DISABLED = 1
+CLOSED_ABORTED = 2
+CLOSED_HALTED = 3
+"""Why portals close: enum idxdd_closed (shm.h)."""
+
+
+class Wqs:
+    """WQs 0..profile.wqs - 1 of one device."""
+
+    def __init__(
+        self, device: int, registers: RegisterFile, port: EnginePort, interrupts: Interrupts, platform: Callable[[], Platform]
+    ) -> None:
+        self._device = device
+        self._registers = registers
+        self._port = port
+        self._interrupts = interrupts
+        self._platform = platform
+        self.count = registers.profile.wqs
+        self.occupancy_interrupts = 0
+        registers.on_write(WQCFG, self._written)
+
+    def index(self, wq_id: int) -> int:
+        """Global index."""
+        return self._device * WQS_PER_DEVICE + wq_id
+
+    def config(self, wq_id: int) -> WQCFG:
+        """The WQ's registers now."""
+        return self._registers.read(WQCFG, wq_id)
+
+    def state(self, wq_id: int) -> WqState:
+        """What WQCFG.wq_state says."""
+        return self._registers.get(WQCFG.wq_state, wq_id)
+
+    def enabled(self) -> list[int]:
+        """Ids of the WQs that are Enabled."""
+        return [wq_id for wq_id in range(self.count) if self.state(wq_id) is WqState.ENABLED]
+
+    def accepts(self, wq_id: int) -> bool:
+        """Device and WQ are Enabled: a submission would be taken (registers.md section 4, row 2)."""
+        return self._registers.get(GENSTS.state) is DeviceState.ENABLED and self.state(wq_id) is WqState.ENABLED
+
+    def set_state(self, wq_ids: Iterable[int], new: WqState) -> None:
+        """Move WQs to a state; those that are in it stay."""
+        for wq_id in wq_ids:
+            if self.state(wq_id) is not new:
+                change_wq(self._registers, wq_id, new)
+
+    def reset(self, wq_id: int, *, keep_size: bool) -> None:
+        """WQCFG to its initial value; Reset WQ keeps the size, Reset Device does not (registers.md section 9)."""
+        initial = self._registers.initial(WQCFG)
+        self._registers.write(initial.replace(wq_size=self.config(wq_id).wq_size) if keep_size else initial, wq_id)
+
+    # ---- requests to the engine ------------------------------------------------------------------------------------
+
+    def enable(self, wq_id: int, then: Continuation) -> None:
+        """Let the engine accept descriptors with the configuration the registers hold."""
+        registers, wq = self._registers, self.config(wq_id)
+        opcap = registers.read(OPCAP).opcodes
+        operations = wq.op_config & opcap if registers.read(WQCAP).op_config else opcap
+        platform = self._platform()
+        self._port.wq_enable(
+            self.index(wq_id),
+            group=self._device * GROUPS_PER_DEVICE + self.group(wq_id),
+            dedicated=wq.mode is WqMode.DEDICATED,
+            size=wq.wq_size,
+            threshold=wq.wq_thresh,
+            priority=wq.priority if registers.read(WQCAP).priority else 1,
+            gencap=registers.read(GENCAP).raw,
+            opcfg=[operations >> 64 * word & QWORD for word in range(4)],
+            max_xfer_shift=wq.max_xfer_shift,
+            max_batch_shift=wq.max_batch_shift,
+            bof=wq.bof,
+            pasid_en=wq.pasid_en,
+            pasid=wq.pasid,
+            priv=wq.priv,
+            user_int_en=registers.read(GENCFG).user_int_en,
+            privileged_mode=platform.privileged_mode,
+            then=then,
+        )
+
+    def stop(self, wq_ids: Iterable[int], how: int, reason: int, then: Continuation) -> None:
+        """Drain or abort these WQs and accept nothing more; `then` runs when nothing of theirs is left."""
+        indices = [self.index(wq_id) for wq_id in wq_ids]
+        if indices:
+            self._port.wq_stop(indices, how, reason, then)
+        else:
+            then()
+
+    def drain(self, wq_ids: Iterable[int], then: Continuation) -> None:
+        """`then` runs when all that these WQs had accepted is done."""
+        indices = [self.index(wq_id) for wq_id in wq_ids]
+        if indices:
+            self._port.wq_drain(indices, then)
+        else:
+            then()
+
+    def abort(self, wq_ids: Iterable[int], then: Continuation) -> None:
+        """Abandon what these WQs hold; they stay Enabled: the engine stops them and starts them again."""
+        aborted = list(wq_ids)
+
+        def start_again() -> None:
+            waiting = set(aborted)
+
+            def started(wq_id: int) -> None:
+                waiting.discard(wq_id)
+                if not waiting:
+                    then()
+
+            for wq_id in aborted:
+                self.enable(wq_id, lambda wq_id=wq_id: started(wq_id))  # type: ignore[misc]
+            if not aborted:
+                then()
+
+        self.stop(aborted, native.STOP_ABORT, CLOSED_ABORTED, start_again)
+
+    def group(self, wq_id: int) -> int:
+        """The group that holds the WQ; Enable Device made sure that there is one."""
+        return next(g for g in range(self._registers.count(GRPCFG)) if self._registers.read(GRPCFG, g).wqs >> wq_id & 1)
+
+    # ---- occupancy -------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring WQCFG.occupancy up to date, and raise the occupancy interrupts that are due."""
+        if not self._registers.profile.occupancy:
+            return
+        for wq_id in range(self.count):
+            disabled = self.state(wq_id) is WqState.DISABLED
+            occupancy = 0 if disabled else min(self._port.occupancy(self.index(wq_id)), WQCFG.occupancy.value_max)
+            if occupancy != self._registers.get(WQCFG.occupancy, wq_id):
+                self._registers.set(WQCFG, wq_id, occupancy=occupancy)
+            self._look_at_occupancy(wq_id)
+
+    def waits_for_occupancy(self) -> bool:
+        """An occupancy interrupt is armed: tick() must be called now and then, also when nothing else happens."""
+        return any(wq.occupancy_int_en and not wq.occupancy_int_generated for wq in map(self.config, self.enabled()))
+
+    def _look_at_occupancy(self, wq_id: int) -> None:
+        if not self._registers.get(WQCFG.occupancy_int_en, wq_id):
+            return
+        wq = self.config(wq_id)
+        armed = wq.wq_state is WqState.ENABLED and not wq.occupancy_int_generated
+        if armed and wq.occupancy <= wq.occupancy_limit and self._interrupts.is_handle(wq.occupancy_inth):
+            self._registers.set(WQCFG, wq_id, occupancy_int_generated=True)
+            self.occupancy_interrupts += 1
+            self._interrupts.raise_entry(wq.occupancy_inth)
+
+    def _written(self, write: BusWrite) -> None:
+        if write.dword == DWORD_THRESHOLD and self.state(write.index) is WqState.ENABLED and write.before != write.after:
+            self._port.wq_threshold(self.index(write.index), self.config(write.index).wq_thresh)
+        elif write.dword in DWORD_OCCUPANCY_INT:
+            self._look_at_occupancy(write.index)
+
+    def statistics(self) -> dict[str, int]:
+        """WQs Enabled, and occupancy interrupts raised."""
+        return {"wqs_enabled": len(self.enabled()), "occupancy_interrupts": self.occupancy_interrupts}
