@@ -141,9 +141,8 @@ static void portal_add(struct idxdd_engine *e, struct portal *p)
     wq->portals[wq->portal_count++] = p;
     atomic_store_explicit(&wq->statistics->portals, wq->portal_count, memory_order_relaxed);
     e->portal[p->number] = p;
-    if (wq->enabled)
-        portal_reopen(p);
-    else
+    portal_reopen(p);
+    if (!wq->enabled)
         portal_close(e, p, IDXDD_STOP_ABORT, IDXDD_CLOSED_WQ_DISABLED);
     grant_after_turn(e, wq, p);
     order_wqs(e);

@@ -10,8 +10,8 @@
 #include "idxdd/operations.h"
 
 enum { OP_BATCH = 0x01, OP_DRAIN = 0x02 };
-enum { FLAG_FENCE = 0x1, FLAG_BOF = 0x2, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
-enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a, RECORD_ALIGN = 0x1b, PRIV_BAD = 0x1d };
+enum { FLAG_FENCE = 0x1, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
+enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, INVALID_FLAGS = 0x11, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a };
 enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_RECORD = 5 };
 #define GENCAP_BATCH_CONTINUATION (1ull << 15)
 
@@ -151,8 +151,10 @@ static void phase_check(struct idxdd_engine *e, struct portal *p, struct context
         (void)handle_valid(e, c, p->wq); /* the interrupt is raised for an error too, if it can be */
     if (status)
         c->op.status = status;
-    bool reaches_for_record = (idxdd_flags(c->op.desc) & FLAG_CRAV) && status != RECORD_ALIGN && status != PRIV_BAD;
-    if (reaches_for_record)
+    if (status == INVALID_FLAGS && (c->op.invalid_flags & FLAG_RCI))
+        c->carries_interrupt = 0; /* what is wrong is the interrupt itself */
+    bool wants_record = (idxdd_flags(c->op.desc) & FLAG_CRAV) && (!status || idxdd_wants_record(&c->op));
+    if (wants_record)
         c->phase = PHASE_PROBE;
     else
         c->phase = status ? PHASE_RECORD : PHASE_RUN;
@@ -286,15 +288,11 @@ static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, str
     return ADVANCE_MORE;
 }
 
-/* Statuses that never go to a record (operations.md section 2). */
-static bool never_in_record(uint8_t status) { return status == RECORD_FAULT || status == RECORD_ALIGN || status == PRIV_BAD; }
-
 static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    uint8_t status = c->op.status, code = status & 0x3f;
+    uint8_t code = c->op.status & 0x3f;
     bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
-    bool address_valid = idxdd_flags(c->op.desc) & FLAG_CRAV;
-    if (address_valid && !never_in_record(code) && idxdd_wants_record(&c->op)) {
+    if (idxdd_wants_record(&c->op)) {
         uint8_t *record = reach_record(c), bytes[32];
         if (!record)
             return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
@@ -303,7 +301,7 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
         atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
         c->record_written = 1;
     }
-    if (code == HANDLE_INVALID || never_in_record(code) || (!address_valid && !silent))
+    if (code == HANDLE_INVALID || (!silent && !c->record_written))
         c->report = code;
     c->phase = c->report ? PHASE_REPORT : PHASE_INTERRUPT;
     return ADVANCE_MORE;
