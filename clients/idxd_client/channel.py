@@ -43,6 +43,7 @@ class KernelChannel(Queue):
         self._channel: native.Channel = self._native
         self._reaped = 0
         self.opened = opened
+        opened.channel_address = self.address
         self.number = opened.number
         self.dedicated: bool = opened.dedicated
         self.size: int = opened.size
@@ -219,6 +220,7 @@ class KernelChannel(Queue):
         if not isinstance(getattr(self, "_channel", None), Closed | None):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.connection.abandon("close", portal=self.opened.portal_number)
+            self.connection.abandon("unmap", address=self.opened.channel_address)
 
     def __repr__(self) -> str:
         kind = "dedicated" if self.dedicated else "shared"

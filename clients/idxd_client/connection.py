@@ -44,6 +44,7 @@ class Opened:
     pasid: int
     channel_number: int
     slots: int
+    channel_address: int
     fds: list[int]
     published_fd: int
     driver_fd: int
@@ -64,6 +65,7 @@ class Opened:
             pasid=answer["pasid"],
             channel_number=answer.get("channel", 0),
             slots=answer.get("slots", 0),
+            channel_address=0,
             fds=fds,
             published_fd=published_fd,
             driver_fd=driver_fd,
@@ -189,7 +191,11 @@ class Connection:
 
     def stats(self) -> dict[str, Any]:
         """Counters of the daemon, its WQs, its clients and idxdd-irq."""
-        return self.request("stats")
+        counted = page = self.request("stats")
+        while page.get("more"):
+            page = self.request("stats", after=page["clients"][-1]["pasid"])
+            counted["clients"] += page["clients"]
+        return counted
 
     # ---- asking ------------------------------------------------------------------------------------------------------
 
@@ -219,7 +225,9 @@ class Connection:
     def close_portal(self, queue: WorkQueue | KernelChannel, opened: Opened) -> None:
         """What a queue's close() calls."""
         self._queues.discard(queue)
-        self._give_back("close", {"portal": opened.portal_number})
+        self._give_back("close", {"portal": opened.portal_number})  # drains: records are still written meanwhile
+        if opened.kernel:
+            self._give_back("unmap", {"address": opened.channel_address})
 
     def abandon(self, op: str, **arguments: int) -> None:
         """From a finalizer, which may run inside a request: given back before the next one."""

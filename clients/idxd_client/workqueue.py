@@ -143,6 +143,14 @@ class WorkQueue(Queue):
         if answer != native.WAIT_DONE:
             raise self._ended(f"waiting for descriptor {number}", answer)
 
+    def wait_record(self, record: memoryview, number: int, timeout: float = WAIT_TIMEOUT_S) -> None:
+        """Until byte 0 of a prebuilt descriptor's record is not 0; `number` is what submit_slot() answered."""
+        answer = self._portal.wait_record(record, timeout, number + 1)
+        if answer == native.WAIT_TIMEOUT:
+            raise WaitTimeout(f"{self.name}: descriptor {number} is not complete after {timeout:g} s")
+        if answer != native.WAIT_DONE:
+            raise self._ended(f"waiting for descriptor {number}", answer)
+
     def look(self, completion: Completion) -> None:
         cast(RecordCompletion, completion).read()
 

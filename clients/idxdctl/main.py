@@ -1,0 +1,159 @@
+"""idxdctl: look at devices, copy and check files through them, measure round trips."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from idxd_client.errors import IdxdError
+from idxdctl.sizes import format_size, parse_size
+from idxdd.control.exitcodes import ExitCode
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Work with idxdd, a software Intel DSA.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Socket = Annotated[str | None, typer.Option("--socket", help="The daemon's socket; else IDXDD_SOCKET, else the default.")]
+Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
+Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
+DEFAULT_WQ = "dsa0/wq0.1"
+
+
+@app.command("list")
+def list_(json: Json = False, socket: Socket = None) -> None:
+    """Devices, groups, engines and work queues."""
+    from idxd_client import connect
+    from idxdctl import facts
+    from idxdctl.session import print_json
+
+    with connect(socket) as connection:
+        listed = connection.list()
+    if json:
+        print_json("list", listed)
+    else:
+        print(facts.devices(listed))
+
+
+@app.command()
+def stats(json: Json = False, socket: Socket = None) -> None:
+    """Counters of the device, its work queues, its clients and the interrupt process."""
+    from idxd_client import connect
+    from idxdctl import facts
+    from idxdctl.session import print_json
+
+    with connect(socket) as connection:
+        counted = connection.stats()
+    if json:
+        print_json("stats", counted)
+    else:
+        print(facts.statistics(counted))
+
+
+@app.command()
+def copy(
+    src: Annotated[str, typer.Argument(metavar="SRC")],
+    dst: Annotated[str, typer.Argument(metavar="DST")],
+    wq: Annotated[list[str] | None, typer.Option("--wq", help="Repeat it: clients are spread over them.")] = None,
+    procs: Annotated[int, typer.Option("--procs", min=1, max=256, help="Client processes.")] = 1,
+    chunk: Annotated[int, typer.Option("--chunk", parser=parse_size, metavar="SIZE", help="Bytes of one descriptor.")] = 1
+    << 20,
+    depth: Annotated[int, typer.Option("--depth", min=1, max=1024, help="Descriptors a client keeps in flight.")] = 8,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare zlib's CRC-32 of both files.")] = False,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """Copy a file through the device with many client processes."""
+    from idxdctl import copying, progress
+    from idxdctl.session import print_json
+
+    copying.check_paths(src, dst)
+    wqs = wq or [DEFAULT_WQ]
+    with copying.beside(dst) as temporary:
+        job = copying.Copy(src, temporary, wqs, procs=procs, chunk=chunk, depth=depth, socket=socket, wait_s=timeout)
+        with progress.bar(f"copy {os.path.basename(src)}", job.size) as update:
+            job.watch = lambda worker: update(job.finished)
+            seconds = job.run()
+        crc32 = copying.verify(src, temporary) if verify else None
+    clients = [worker.summary() for worker in job.workers]
+    rate = job.size / seconds if seconds else 0.0
+    if json:
+        found = {"bytes": job.size, "seconds": seconds, "bytes_per_second": rate, "clients": clients}
+        print_json("copy", found | {"verified": verify, "crc32": crc32})
+    else:
+        checked = f", verified: CRC-32 {crc32:08x}" if crc32 is not None else ""
+        print(f"{format_size(job.size)} in {seconds:.2f} s, {format_size(rate)}/s, {len(clients)} clients{checked}")
+
+
+@app.command()
+def crc(
+    file: Annotated[str, typer.Argument(metavar="FILE")],
+    wq: Wq = DEFAULT_WQ,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """CRC-32C of a file, computed by the device."""
+    from idxdctl import measure
+    from idxdctl.session import print_json, queue_of
+
+    with queue_of(socket, wq) as (connection, queue):
+        value, size = measure.crc32c_of(connection, queue, file, timeout)
+    if json:
+        print_json("crc", {"file": file, "bytes": size, "crc32c": f"{value:08x}", "wq": wq})
+    else:
+        print(f"{value:08x}  {file}")
+
+
+@app.command()
+def ping(
+    wq: Wq = DEFAULT_WQ,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000_000, help="Round trips.")] = 1000,
+    timeout: Timeout = 30.0,
+    json: Json = False,
+    socket: Socket = None,
+) -> None:
+    """No-op round trips with percentiles."""
+    from idxdctl import measure
+    from idxdctl.session import print_json, queue_of
+
+    with queue_of(socket, wq) as (connection, queue):
+        found = measure.summary(measure.round_trips(connection, queue, count, timeout))
+    if json:
+        print_json("ping", {"wq": wq, "count": count, **found})
+    else:
+        print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
+
+
+def main() -> None:
+    """The program: an error of the library is one line and an exit code, never a traceback."""
+    try:
+        app()
+    except IdxdError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except BrokenPipeError:  # the reader of our output went away: say nothing more, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_fail(f"{where}{error.strerror or error}", ExitCode.FAILED))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(text: str, exit_code: ExitCode) -> int:
+    print(f"idxdctl: {' '.join(text.split())}", file=sys.stderr)
+    return int(exit_code)
+
+
+if __name__ == "__main__":
+    main()
