@@ -1,0 +1,88 @@
+"""idxdd: `serve` runs the daemon in the foreground, `run` a private one around a command."""
+
+import argparse
+import sys
+
+from idxdd.control.exitcodes import ExitCode
+from idxdd.service.logs import Log, fail, forward
+from idxdd.service.settings import BadSetting, settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="idxdd", description="A software Intel DSA: the daemon that is the device.")
+    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run")
+    serve = commands.add_parser("serve", help="run the daemon in the foreground")
+    serve.add_argument("--socket", metavar="PATH", help="control socket (default: IDXDD_SOCKET, else by instance)")
+    serve.add_argument("--instance", metavar="NAME", help="name of this instance (default: default)")
+    serve.add_argument("--config", metavar="FILE", help="accel-config's JSON (default: one device, four work queues)")
+    serve.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
+    serve.add_argument("--ready-fd", type=int, metavar="N", help="write a byte to this descriptor when ready")
+    serve.add_argument("--die-with-parent", action="store_true", help=argparse.SUPPRESS)
+    run = commands.add_parser("run", help="run a command with a private instance around it")
+    run.add_argument("--instance", metavar="NAME", help="name of the private instance (default: a unique one)")
+    run.add_argument("--config", metavar="FILE", help="accel-config's JSON")
+    run.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, do, return the exit code of the table in control/exitcodes.py."""
+    options = _parser().parse_args(arguments)
+    if options.program == "run":
+        return _run(options)
+    return _serve(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from idxdd.service.run import run
+
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        fail("run: no command: idxdd run -- COMMAND ...")
+        return ExitCode.USAGE
+    return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from idxdd.service.daemon import Daemon, DaemonFailed, raise_descriptor_limit
+
+    try:
+        chosen = settings(
+            instance=options.instance,
+            socket=options.socket,
+            config=options.config,
+            spin_us=options.spin_us,
+            ready_fd=options.ready_fd,
+            parent_dies=options.die_with_parent,
+        )
+        if chosen.parent_dies:
+            _die_with_parent()
+        raise_descriptor_limit()
+        log = Log()
+        forward("idxdd.device", log)
+        Daemon(chosen, log).serve()
+    except BadSetting as error:
+        fail(str(error))
+        return ExitCode.USAGE
+    except DaemonFailed as failure:
+        fail(str(failure))
+        return failure.exit_code
+    return ExitCode.OK
+
+
+def _die_with_parent() -> None:
+    """A private instance ends with its runner, even when that is killed."""
+    import os
+    import signal
+
+    from idxdd.native import set_parent_death_signal
+
+    parent = os.getppid()
+    set_parent_death_signal(signal.SIGTERM)
+    if os.getppid() != parent or parent == 1:
+        raise SystemExit(ExitCode.FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Keeps one idxdd-irq alive: starts it by exec, watches its pidfd and its answers, reaps it, starts the next. Never two.
+
+Order   a successor is started only after its predecessor was reaped: two would both write the driver state.
+Limits  a ping a second; no answer within HUNG_S: SIGKILL. One that dies young is followed later and later, up to BACKOFF_S_MAX.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from idxdd.service.link import Frame, Link
+from idxdd.service.logs import Log
+from idxdd.service.loop import Loop, Rank
+from idxdd.service.tasks import Refused
+from idxdd.shm.clock import CLOCK, NS_PER_S, Timer
+
+PING_S = 1.0
+HUNG_S = 5.0
+YOUNG_S = 5.0
+BACKOFF_S_FIRST = 0.05
+BACKOFF_S_MAX = 5.0
+STOP_S = 2.0
+ENDING_S = 0.2  # a process that ends closes its link a little before it is gone
+LINK_FD = 3
+MODULE = "idxdd.service.irq_main"
+
+
+class IrqCannotStart(Exception):
+    """The first idxdd-irq ended, or refused to adopt, before the daemon was ready."""
+
+
+class Supervisor:
+    """idxdd-irq's life. `adoption` gives what a new one is told; `adopted` runs when the first has taken it in."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        link: Link,
+        log: Log,
+        *,
+        adoption: Callable[[], tuple[Mapping[str, Any], Sequence[int], list[Frame]]],
+        adopted: Callable[[], None],
+        failed: Callable[[str], None],
+        command: Sequence[str] = (sys.executable, "-m", MODULE),
+    ) -> None:
+        """`adoption()`: adopt's arguments and descriptors, and what follows; `failed(why)`: the first cannot start."""
+        self._loop = loop
+        self._link = link
+        self._log = log
+        self._adoption = adoption
+        self._adopted = adopted
+        self._failed = failed
+        self._command = list(command)
+        self.pid = 0
+        self.restarts = 0
+        self._pidfd = -1
+        self._started_ns = 0
+        self._heard_ns = 0
+        self._ready = False
+        self._stopping = False
+        self._backoff_s = BACKOFF_S_FIRST
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Start one and send it all it must know."""
+        assert self.pid == 0, "never two"
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            self.pid = _spawn(self._command, theirs.fileno())
+        except OSError as error:
+            ours.close()
+            return self._ended_early(f"{self._command[0]} cannot be executed: {error.strerror}")
+        finally:
+            theirs.close()
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.register(self._pidfd, Rank.LINK, self._died)
+        self._started_ns = self._heard_ns = CLOCK.now_ns()
+        self._link.connect(ours)
+        self._send_adoption()
+        self._watch()
+
+    def _send_adoption(self) -> None:
+        arguments, fds, following = self._adoption()
+        self._link.call("adopt", arguments, fds, self._answered_adopt, self._refused_adopt, repeat=False)
+        for frame, frame_fds in following:
+            self._link.send(frame, frame_fds)
+        self._link.repeat()
+
+    def _answered_adopt(self, _answer: object) -> None:
+        self._heard_ns = CLOCK.now_ns()
+        if not self._ready:
+            self._ready = True
+            self._adopted()
+
+    def _refused_adopt(self, refusal: Refused) -> None:
+        if not self._ready:
+            return self._ended_early(f"it refused to adopt the device: {refusal.text}")
+        self.kill(f"it refused to adopt the device: {refusal.text}")
+
+    # ---- watching --------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """One ping a second; the time since the last answer decides."""
+        silent_s = (CLOCK.now_ns() - self._heard_ns) / NS_PER_S
+        if silent_s >= HUNG_S:
+            return self.kill(f"it has not answered for {silent_s:.0f} s")
+        self._link.call("ping", {}, (), self._heard, self._heard, repeat=False)
+        self._timer = self._loop.timers.call_later(PING_S, self._watch)
+
+    def _heard(self, _answer: object) -> None:
+        self._heard_ns = CLOCK.now_ns()
+
+    def kill(self, why: str) -> None:
+        """SIGKILL; the pidfd tells when it is gone."""
+        if self.pid:
+            self._log.warning(f"idxdd-irq {self.pid} is killed: {why}")
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def lost(self, why: str) -> None:
+        """Its link is unusable: without it, it is of no use."""
+        self._link.disconnect()
+        pid = self.pid
+
+        def still_there() -> None:
+            if self.pid == pid:
+                self.kill(why)
+
+        if not self._stopping:
+            self._loop.timers.call_later(ENDING_S, still_there)
+
+    # ---- death -----------------------------------------------------------------------------------------------------
+
+    def _died(self, _events: int) -> None:
+        status = self._reap()
+        if self._stopping:
+            return
+        if not self._ready:
+            return self._ended_early(f"it ended with {describe(status)}")
+        age_s = (CLOCK.now_ns() - self._started_ns) / NS_PER_S
+        self._backoff_s = BACKOFF_S_FIRST if age_s >= YOUNG_S else min(2 * self._backoff_s, BACKOFF_S_MAX)
+        delay_s = 0.0 if age_s >= YOUNG_S or self._backoff_s <= 4 * BACKOFF_S_FIRST else self._backoff_s
+        self.restarts += 1
+        self._log.warning(f"idxdd-irq ended with {describe(status)}; starting another in {delay_s:g} s")
+        self._timer = self._loop.timers.call_later(delay_s, self.start)
+
+    def _reap(self) -> int:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.unregister(self._pidfd)
+        self._link.disconnect()
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._pidfd)
+        self.pid, self._pidfd = 0, -1
+        return status
+
+    def _ended_early(self, why: str) -> None:
+        self._failed(f"idxdd-irq cannot start: {why}")
+
+    def stop(self) -> None:
+        """Closing the link tells it to end; SIGKILL after STOP_S. Blocks so long at most; the loop has ended."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.pid:
+            return
+        self._link.disconnect()
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not poll.poll(STOP_S * 1000):
+            self.kill("it does not end")
+        self._reap()
+
+
+def _spawn(command: list[str], link_fd: int) -> int:
+    """Exec, not fork: a fork would inherit the instance lock. Its own process group: Ctrl-C is for the daemon alone."""
+    return os.posix_spawn(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, link_fd, LINK_FD)],
+        setpgroup=0,
+        setsigmask=[],
+        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
+    )
+
+
+def describe(status: int) -> str:
+    """A wait status in words."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
