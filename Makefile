@@ -89,3 +89,7 @@ clean:
 	find idxdd clients tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 comma := ,
+
+# What is derived from idxdd/spec: the C header and docs/registers.md.
+spec: | $(VENV)/.dependencies
+	$(BIN)/python -m idxdd.spec.emit

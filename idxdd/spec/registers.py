@@ -621,5 +621,26 @@ PCI_CONFIG: tuple[type[PciRegister], ...] = (
 )  # fmt: skip
 """What software meets of the configuration space."""
 
+CAPABILITIES: frozenset[type[Register]] = frozenset(
+    {
+        VERSION,
+        GENCAP,
+        WQCAP,
+        GRPCAP,
+        ENGCAP,
+        OPCAP,
+        OFFSETS,
+        CMDCAP,
+        IDCAP,
+        DSACAP0,
+        DSACAP1,
+        DSACAP2,
+        PERFCAP,
+        EVNTCAP,
+        CNTRCAP,
+    }
+)
+"""What a device is: fixed by its profile, changed by no reset."""
+
 DUMMY_PORTAL_OFFSET = 0xF000
 """A 4 KiB page in BAR0 that behaves as the portal of a disabled WQ."""
