@@ -1,6 +1,6 @@
 """An engine in one thread with hand-made clients: what tests of the data plane stand on.
 
-The clients here write portal pages word by word, as a hostile or a correct program would; nothing of the client library is used.
+The clients write portal pages word by word, as a hostile or a correct program would; the client library is not used.
 """
 
 import contextlib
@@ -41,7 +41,14 @@ WQ: dict[str, Any] = {
 
 
 def descriptor(
-    opcode: int, flags: int = 0, record: int = 0, first: int = 0, second: int = 0, size: int = 0, handle: int = 0, rest: bytes = b""
+    opcode: int,
+    flags: int = 0,
+    record: int = 0,
+    first: int = 0,
+    second: int = 0,
+    size: int = 0,
+    handle: int = 0,
+    rest: bytes = b"",
 ) -> bytes:
     """64 bytes as they reach a portal."""
     head = struct.pack("<IIQQQIHH", 0, flags | opcode << 24, record, first, second, size, handle, 0)
@@ -59,7 +66,12 @@ class Client:
 
     def __init__(self, bench: "Bench", wq: int, pasid: int, *, base: int, size: int) -> None:
         self.bench, self.wq, self.pasid, self.base = bench, wq, pasid, base
-        self._fds = [_memfd(LAYOUT["portal_client"]), _memfd(4096), os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), _memfd(size)]
+        self._fds = [
+            _memfd(LAYOUT["portal_client"]),
+            _memfd(4096),
+            os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+            _memfd(size or 4096),
+        ]
         client_fd, device_fd, self.doorbell, memory_fd = self._fds
         self._device_end, self.wake = socket.socketpair()
         self._device_end.setblocking(False)
@@ -112,6 +124,16 @@ class Client:
         with contextlib.suppress(BlockingIOError):
             return len(self.wake.recv(4096))
         return 0
+
+    def map(self, address: int, content: bytes) -> memoryview:
+        """One more page of the owner's memory, with this content."""
+        fd = _memfd(4096)
+        window = mmap.mmap(fd, 0)
+        window[: len(content)] = content
+        self._fds.append(fd)
+        self._maps.append(window)
+        self.space.add(address, fd, 4096)
+        return memoryview(window)
 
     def close(self) -> None:
         self.slots.release()
@@ -172,6 +194,13 @@ class Bench:
             return words.load64(base + LAYOUT[f"wq_statistics.{word}"])
         finally:
             words.release()
+
+    def leave(self, client: Client) -> None:
+        """Remove its portal and free what it had."""
+        self.settle(self.engine.portal_remove(client.number))
+        self.settle(self.engine.barrier())
+        self._clients.remove(client)
+        client.close()
 
     def close(self) -> None:
         del self.engine

@@ -441,7 +441,7 @@ def memory_move(run: Run) -> Effect:
     """As if the source were buffered first: backwards when the destination begins inside the source."""
     wanted = records.MemmoveDescriptor.unpack(run.desc)
     source, destination, size = wanted.src_addr, wanted.dst_addr, wanted.xfer_size
-    down = source < destination < source + size
+    down = source <= destination < source + size
     effect = _advance(run, size, (Operand.SOURCE1, source, False), (Operand.DESTINATION1, destination, True), down=down)
     done = _processed(effect, size)
     skipped = size - done if down else 0

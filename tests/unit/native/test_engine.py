@@ -23,7 +23,9 @@ def rig() -> Iterator[Bench]:
 def moves(client: Client, count: int, size: int = 64) -> list[bytes]:
     """Moves from 64 KiB on to 128 KiB on, records from 0 on."""
     return [
-        descriptor(MOVE, CRAV | RCR, client.base + 32 * i, client.base + 0x10000 + i * size, client.base + 0x20000 + i * size, size)
+        descriptor(
+            MOVE, CRAV | RCR, client.base + 32 * i, client.base + 0x10000 + i * size, client.base + 0x20000 + i * size, size
+        )
         for i in range(count)
     ]
 
@@ -117,7 +119,9 @@ def test_all_active_portals_of_a_shared_wq_are_served_alike(rig: Bench) -> None:
     rig.engine.exits()
     done = [client.get("done") for client in clients]
     assert min(done) > 0.5 * sum(done) / len(done), done
-    assert all(client.get("retries") > 0 for client in clients), "sixteen clients and four entries: some questions end with retry"
+    assert all(client.get("retries") > 0 for client in clients), (
+        "sixteen clients and four entries: some questions end with retry"
+    )
 
 
 def test_wake_at_rings_once(rig: Bench) -> None:
@@ -460,7 +464,13 @@ def test_a_member_that_faults_parks_inside_its_batch(rig: Bench) -> None:
     """The exit names the position; after the answer the batch goes on with the next member."""
     client = rig.client(0)
     client.publish(
-        batch_list(client, 0x1000, client.noop(32), descriptor(MOVE, CRAV | RCR, client.base + 64, 0x9999_0000, client.base, 8), client.noop(96))
+        batch_list(
+            client,
+            0x1000,
+            client.noop(32),
+            descriptor(MOVE, CRAV | RCR, client.base + 64, 0x9999_0000, client.base, 8),
+            client.noop(96),
+        )
     )
     (fault,) = rig.run()
     assert (fault.in_batch, fault.batch_index) == (1, 1)
@@ -472,9 +482,13 @@ def test_a_member_that_faults_parks_inside_its_batch(rig: Bench) -> None:
 def test_a_full_house_of_parked_descriptors_does_not_stop_the_engine(rig: Bench) -> None:
     """One portal can park so many; the rest waits, other portals go on, and every one is answered in the end."""
     client, other = rig.client(0), rig.client(1, 3)
-    client.publish(*[descriptor(MOVE, CRAV | RCR, client.base + 32 * i, 0x9999_0000, client.base + 0x4000, 8) for i in range(32)])
+    client.publish(
+        *[descriptor(MOVE, CRAV | RCR, client.base + 32 * i, 0x9999_0000, client.base + 0x4000, 8) for i in range(32)]
+    )
     parked = rig.run(2)
-    client.publish(*[descriptor(MOVE, CRAV | RCR, client.base + 32 * (32 + i), 0x9999_0000, client.base + 0x4000, 8) for i in range(32)])
+    client.publish(
+        *[descriptor(MOVE, CRAV | RCR, client.base + 32 * (32 + i), 0x9999_0000, client.base + 0x4000, 8) for i in range(32)]
+    )
     parked += rig.run(2)
     other.publish(other.noop())
     rig.run()
@@ -514,7 +528,14 @@ def test_ranges_do_not_overlap_and_do_not_wrap(rig: Bench) -> None:
     """What cannot be an address range is refused by name."""
     client = rig.client(0)
     fd = client._fds[3]
-    for address, size in ((client.base, 4096), (client.base + (1 << 20) - 4096, 8192), (4097, 4096), (4096, 100), ((1 << 64) - 4096, 8192), (0, 0)):
+    for address, size in (
+        (client.base, 4096),
+        (client.base + (1 << 20) - 4096, 8192),
+        (4097, 4096),
+        (4096, 100),
+        ((1 << 64) - 4096, 8192),
+        (0, 0),
+    ):
         with pytest.raises(native.NativeError, match="map a range"):
             client.space.add(address, fd, size)
     assert client.space.ranges() == [(client.base, 1 << 20)]
