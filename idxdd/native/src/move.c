@@ -70,7 +70,7 @@ enum idxdd_step idxdd_step_move(struct idxdd_operation *op, uint64_t slice)
         uint64_t from_size = 0, to_size = 0;
         const uint8_t *from = idxdd_translate(op->space, src, false, &from_size);
         uint8_t *to = idxdd_translate(op->space, dst, true, &to_size);
-        if (from && to && from_size >= size && to_size >= size) {
+        if (from && to && from_size >= size && to_size >= size && src + (size - 1) >= src && dst + (size - 1) >= dst) {
             memmove(to, from, size);
             advance(op, size);
             return more_or_done(op, size);

@@ -1,0 +1,144 @@
+/* The operations once more, byte by byte from operations.md 8 and as plainly as possible: what the library is held against. */
+#ifndef OPERATION_MODEL_H
+#define OPERATION_MODEL_H
+
+#include "descriptor.h"
+#include "fake_space.h"
+
+struct model {
+    const struct idxdd_space *space;    /* who may be read and written; not the contents */
+    uint8_t before[SPACE_BYTES];        /* Memory Move: as if the whole source were buffered first */
+    uint8_t memory[SPACE_BYTES];
+    uint64_t progress, reg, crc, fault_address;
+    uint32_t completed;
+    uint8_t status, result, fault_operand;
+    bool seeded, fault_write;
+};
+
+static inline uint64_t model_reversed(uint64_t value, unsigned width)
+{
+    uint64_t reversed = 0;
+    for (unsigned i = 0; i < width; i++)
+        reversed |= (value >> i & 1) << (width - 1 - i);
+    return reversed;
+}
+
+static inline uint8_t *model_byte(struct model *m, uint64_t va, bool write, uint8_t operand, bool past_end)
+{
+    if (!past_end && space_allows(m->space, va, write))
+        return m->memory + (va - m->space->base);
+    m->fault_address = va;
+    m->fault_operand = operand;
+    m->fault_write = write;
+    return NULL;
+}
+
+/* operations.md 8, steps 1 and 3 of the CRC; `reg` is MSB first. */
+static inline uint64_t model_mirror(uint64_t value, uint32_t flags, bool before)
+{
+    unsigned width = flags & FLAG_CRC64 ? 64 : 32;
+    uint64_t ones = width == 64 ? UINT64_MAX : UINT32_MAX;
+    if (flags & FLAG_CRC_BYPASS_INVERSION)
+        return value & ones;
+    return before ? model_reversed(~value & ones, width) : ~model_reversed(value, width) & ones;
+}
+
+static inline void model_crc_byte(struct model *m, uint32_t flags, uint8_t byte)
+{
+    unsigned width = flags & FLAG_CRC64 ? 64 : 32;
+    uint64_t ones = width == 64 ? UINT64_MAX : UINT32_MAX, polynomial = width == 64 ? 0xAD93D23594C93659ull : 0x1EDC6F41u;
+    if (!(flags & FLAG_CRC_BYPASS_REFLECTION))
+        byte = (uint8_t)model_reversed(byte, 8);
+    for (int bit = 7; bit >= 0; bit--) {
+        uint64_t out = (m->reg >> (width - 1) & 1) ^ (byte >> bit & 1);
+        m->reg = ((m->reg << 1) ^ (out ? polynomial : 0)) & ones;
+    }
+}
+
+static inline bool model_seed(struct model *m, const uint8_t *desc)
+{
+    uint32_t flags = idxdd_flags(desc);
+    unsigned size = flags & FLAG_CRC64 ? 8 : 4;
+    const uint8_t *at = desc + 40;
+    if (flags & FLAG_CRC_READ_SEED && !(at = model_byte(m, load64(desc + 48), false, 2, false)))
+        return false;
+    m->crc = size == 8 ? load64(at) : load32(at);
+    m->reg = model_mirror(m->crc, flags, true);
+    m->seeded = true;
+    return true;
+}
+
+/* One byte in the operation's own order. false: a fault. */
+static inline bool model_step(struct model *m, const uint8_t *desc)
+{
+    uint64_t one = desc_address1(desc), two = desc_address2(desc), size = desc_size(desc), k = m->progress;
+    uint32_t flags = idxdd_flags(desc);
+    uint8_t *a = NULL, *b = NULL;
+    bool backwards = idxdd_opcode(desc) == OPCODE_MEMMOVE && two >= one && two - one < size;
+    if (backwards)
+        k = size - 1 - k;
+    bool a_past = one + k < one, b_past = two + k < two;
+    switch (idxdd_opcode(desc)) {
+    case OPCODE_MEMMOVE:
+        if (!(a = model_byte(m, one + k, false, 1, a_past)) || !(b = model_byte(m, two + k, true, 3, b_past))) {
+            m->result = backwards;
+            return false;
+        }
+        *b = m->before[a - m->memory];
+        break;
+    case OPCODE_MEMFILL:
+        if (!(b = model_byte(m, two + k, true, 3, b_past)))
+            return false;
+        *b = flags & FLAG_FILL16 ? desc[k % 16 < 8 ? 16 + k % 16 : 40 + k % 16 - 8] : desc[16 + k % 8];
+        break;
+    case OPCODE_COMPARE:
+        if (!(a = model_byte(m, one + k, false, 1, a_past)) || !(b = model_byte(m, two + k, false, 2, b_past)))
+            return false;
+        if (*a != *b) {
+            m->result = 1;
+            m->completed = (uint32_t)k;
+            m->status = !(flags & FLAG_CR) || desc[40] & 1 ? 1 : 2;
+            return true;
+        }
+        break;
+    case OPCODE_COPY_CRC:
+    case OPCODE_CRCGEN:
+        if (!(a = model_byte(m, one + k, false, 1, a_past)))
+            return false;
+        if (idxdd_opcode(desc) == OPCODE_COPY_CRC) {
+            if (!(b = model_byte(m, two + k, true, 3, b_past)))
+                return false;
+            *b = *a;
+        }
+        model_crc_byte(m, flags, *a);
+        m->crc = model_mirror(m->reg, flags, false);
+        break;
+    }
+    m->progress++;
+    return true;
+}
+
+/* Run on to the end (status set) or to a fault (false). */
+static inline bool model_run(struct model *m, const uint8_t *desc)
+{
+    uint8_t opcode = idxdd_opcode(desc);
+    uint64_t size = opcode == OPCODE_NOOP ? 0 : desc_size(desc);
+    bool crc = opcode == OPCODE_CRCGEN || opcode == OPCODE_COPY_CRC;
+    m->result = 0;
+    m->completed = (uint32_t)m->progress;
+    if (crc && !m->seeded && !model_seed(m, desc))
+        return false;
+    while (!m->status && m->progress < size) {
+        if (!model_step(m, desc)) {
+            m->completed = (uint32_t)m->progress;
+            return false;
+        }
+    }
+    if (!m->status) {
+        m->completed = 0;
+        m->status = opcode == OPCODE_COMPARE && idxdd_flags(desc) & FLAG_CR && desc[40] & 1 ? 2 : 1;
+    }
+    return true;
+}
+
+#endif
