@@ -41,6 +41,14 @@ def instance(request: pytest.FixtureRequest) -> str:
     return f"t-{worker}-{os.getpid()}-{test}"
 
 
+@pytest.fixture
+def instance_lock(instance: str) -> Iterator[names.InstanceLock]:
+    """Its lock, held: for tests that create names without a daemon, which any daemon's start would else sweep away."""
+    with names.InstanceLock(instance) as lock:
+        yield lock
+        lock.sweep()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that starts processes leaves none, and no segment, semaphore or lock; torn down after all other fixtures."""

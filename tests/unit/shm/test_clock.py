@@ -78,9 +78,15 @@ def test_a_timer_may_cancel_another_that_is_due_and_ask_again():
     assert fired == ["first", "again"]
 
 
-def test_milliseconds_are_rounded_up():
-    """poll(0) until a timer is due would be a busy loop."""
+def test_milliseconds_are_rounded_up_and_a_fired_timer_is_over():
+    """poll(0) until a timer is due would be a busy loop; so would a timer that stays."""
     clock = FakeClock()
     timers = Timers(clock)
-    timers.call_later(0.0001, lambda: None)
+    timer = timers.call_later(0.0001, lambda: None)
     assert timers.next_in_ms() == 1
+    clock.advance(0.001)
+    assert timer.active
+    assert timers.run_due() == 1
+    assert not timer.active
+    timer.cancel()
+    assert not timer.fire()

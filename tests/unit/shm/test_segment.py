@@ -10,16 +10,20 @@ import pytest
 from child import Child
 
 from idxdd.shm.errors import ForeignName, SegmentGone, SegmentMismatch, SharedMemoryFull
-from idxdd.shm.names import Names, names_left, sweep_instance
+from idxdd.shm.names import names_left
 from idxdd.shm.segment import Segment
 
 SIZE = 64 * 1024
 
 
 @pytest.fixture
-def name(instance):
-    yield Names(os.geteuid(), instance, 1).of("dsa0.bar0")
-    sweep_instance(os.geteuid(), instance)  # without a daemon nobody else does
+def name(instance_lock):
+    return instance_lock.names.of("dsa0.bar0")
+
+
+def segments(instance: str) -> list[str]:
+    """What is there of an instance beside its lock."""
+    return [name for name in names_left(instance) if not name.endswith(".lock")]
 
 
 def test_two_windows_show_the_same_words(name):
@@ -107,7 +111,7 @@ def test_no_room_is_a_named_error_and_leaves_no_name(name, instance, monkeypatch
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(SharedMemoryFull, match=f"{SIZE} bytes"):
         Segment.create(name, SIZE)
-    assert names_left(instance) == []
+    assert segments(instance) == []
 
 
 def test_other_failures_are_not_called_full(name, instance, monkeypatch):
@@ -119,7 +123,7 @@ def test_other_failures_are_not_called_full(name, instance, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", broken)
     with pytest.raises(OSError, match="broken"):
         Segment.create(name, SIZE)
-    assert names_left(instance) == []
+    assert segments(instance) == []
 
 
 def test_a_limit_of_the_process_is_met_before_mapping(name, instance):
@@ -138,7 +142,7 @@ except SharedMemoryFull as error:
     with Child(program, name) as child:
         assert "no room for 65536 bytes" in child.line()
         assert child.finish() == 0
-    assert names_left(instance) == []
+    assert segments(instance) == []
 
 
 def namespaces() -> bool:
@@ -192,7 +196,7 @@ def test_closing_waits_for_nobody_but_says_who_holds_on(name):
     segment.close()
 
 
-def test_a_killed_creator_leaves_a_name_that_a_sweep_removes(name, instance):
+def test_a_killed_creator_leaves_a_name_that_a_sweep_removes(name, instance, instance_lock):
     """The name, nothing else, outlives a kill -9; the memory goes with the last mapping."""
     program = """
 import sys
@@ -206,10 +210,10 @@ sys.stdin.read()
         child.line()
         with Segment.open(name, SIZE) as reader:
             child.kill()
-            assert names_left(instance) == [name[1:]]
-            assert sweep_instance(os.geteuid(), instance)[0] == name[1:]
+            assert segments(instance) == [name[1:]]
+            assert name[1:] in instance_lock.sweep()
             assert reader.words.load32(0) == 77
-    assert names_left(instance) == []
+    assert segments(instance) == []
 
 
 def test_only_the_creator_unlinks(name):
