@@ -191,6 +191,10 @@ class Channel:
     def close(self) -> None: ...
 
 # ---- channel (idxdd-irq's side), vectors ----------------------------------------------------------------------------------
+VIOLATION_TAIL: Final[int]
+VIOLATION_INDEX: Final[int]
+VIOLATION_TWICE: Final[int]
+
 class VectorWaiter:
     """One C thread a vector waits for its semaphore; `bell` becomes readable, `fired` tells which."""
     def __init__(self, semaphores: Sequence[str]) -> None: ...
@@ -205,9 +209,22 @@ class IrqChannel:
         """`state`: driver-state segment; struct idxdd_irq_channel_state at state_offset (cursor, listed[slots])."""
     STATE_SIZE: Final[int]
     in_submit: int
-    def work_list(self, resubmit: bool) -> list[tuple[int, int]]: ...
-    def pending_list(self, resubmit: bool) -> list[tuple[int, int]]: ...
-    def adopt(self) -> int: ...
-    def sweep(self) -> int: ...
-    def complete(self, ticket: int, status: int, result: int) -> None: ...
+    violation: int
+    """VIOLATION_*: why its lists are not read any more; 0 = none"""
+    completed: int
+    """completions written by this process"""
+    listed: int
+    """length of the work list"""
+    def work_list(self, resubmit: bool) -> list[tuple[int, int]]:
+        """One pass; completes what is finished. resubmit: status 0x19 is returned as (ticket, status) instead."""
+    def pending_list(self, resubmit: bool) -> list[tuple[int, int]]:
+        """Take the pending list, newest first; what is unfinished goes to the work list."""
+    def adopt(self) -> int:
+        """After a predecessor was reaped: settle what the ring has, rebuild the work list, ring the client. Returns its length."""
+    def sweep(self) -> int:
+        """Complete everything on both lists: written status as NORMAL, zero as ABORT. Returns how many."""
+    def complete(self, ticket: int, status: int, result: int) -> bool:
+        """Complete one descriptor; False: not held."""
+    def relist(self, ticket: int) -> bool:
+        """A returned descriptor was submitted again: back to the tail of the work list. False: not held."""
     def close(self) -> None: ...

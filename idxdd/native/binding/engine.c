@@ -269,7 +269,7 @@ static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *
     int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode;
     PyObject *opcfg;
     struct idxdd_wq_config config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I$IpIIIKOIIppIppp|I", names, &wq, &group, &dedicated, &size, &threshold, &priority,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|I", names, &wq, &group, &dedicated, &size, &threshold, &priority,
                                      &gencap, &opcfg, &max_xfer_shift, &max_batch_shift, &bof, &pasid_en, &pasid, &priv, &user_int_en,
                                      &privileged_mode, &tc_enabled)
         || !opcodes(opcfg, config.limits.opcfg))
@@ -361,7 +361,7 @@ static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject 
     struct idxdd_portal_options options = {0};
     SpaceObject *space;
     int priv = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "I$iiiiO!I|p", names, &options.wq, &options.client_fd, &options.device_fd,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IiiiiO!I|p", names, &options.wq, &options.client_fd, &options.device_fd,
                                      &options.doorbell_fd, &options.wake_fd, &SpaceType, &space, &options.pasid, &priv))
         return NULL;
     options.space = space->space;
