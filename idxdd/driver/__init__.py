@@ -1,0 +1,1 @@
+"""What the kernel's idxd driver does, in a process of its own: interrupts, commands, WQ and device life, kernel channels."""

@@ -1,0 +1,244 @@
+"""Driver state: the segment that idxdd-irq alone writes and that a successor goes on from.
+
+Who writes what  idxdd makes the segment (zeroed, SEGMENT_SIZE bytes) and only reads it; idxdd-irq writes every word.
+Order            a record's operands are stored before the word that makes it valid (command, open, channel, config);
+                 what a command did to the driver's belief is stored before its record is cleared.
+Truth            is in words. Lists, works and Python objects are rebuilt from them and from the hardware.
+Limits           DEVICES_MAX devices, OPENS_MAX opens, CHANNELS_MAX kernel channels, CONFIG_MAX bytes of configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from idxdd.native import _native
+from idxdd.native._native import Words
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+VERSION: Final = 1
+DEVICES_MAX: Final = _native.LAYOUT["devices_max"]
+WQS_PER_DEVICE_MAX: Final = _native.LAYOUT["wqs_per_device_max"]
+OPENS_MAX: Final = 2048
+CHANNELS_MAX: Final = 128
+CONFIG_MAX: Final = 64 * 1024
+
+
+class DriverState(IntEnum):
+    """What the driver believes of a device."""
+
+    DISABLED = 0
+    ENABLED = 1
+    HALTED = 2
+
+
+class Word:
+    """A word of a block, at a byte offset from its start."""
+
+    def __init__(self, offset: int, size: int = 8) -> None:
+        self.offset, self.size = offset, size
+
+    def __get__(self, block: Block, owner: type[Block]) -> int:
+        load = block.words.load64 if self.size == 8 else block.words.load32
+        return load(block.base + self.offset)
+
+    def __set__(self, block: Block, value: int) -> None:
+        store = block.words.store64 if self.size == 8 else block.words.store32
+        store(block.base + self.offset, value)
+
+
+class Block:
+    """Words at a place of the segment."""
+
+    def __init__(self, words: Words, base: int) -> None:
+        self.words, self.base = words, base
+
+
+class Header(Block):
+    """Of the whole segment."""
+
+    SIZE: Final = 64
+    version = Word(0)
+    """0: fresh. Stored last when a generation has been set up."""
+    generation = Word(8)
+    log_number = Word(16)
+    """Number of the last log line; a successor repeats a line under the number it had."""
+    config_current = Word(24)
+    """0 none, else 1 + which copy of the configuration holds."""
+    config_bytes_0 = Word(32)
+    config_bytes_1 = Word(40)
+
+
+class WqBlock(Block):
+    """What must survive of a WQ."""
+
+    SIZE: Final = 64
+    state = Word(0, 4)
+    """The driver's belief: 0 disabled, 1 enabled."""
+    type = Word(4, 4)
+    """spec.codes.WqType as bound."""
+    bound = Word(8, 4)
+    """1: the driver's enable went through to its end."""
+    int_handle = Word(12, 4)
+    """1 + handle; 0 = invalid."""
+    pasid = Word(16, 4)
+    """PASID of the interrupt entry (kernel) or of the owner (dedicated user); 0 = none."""
+
+
+class DeviceBlock(Block):
+    """What must survive of a device."""
+
+    WQS: Final = 256
+    SIZE: Final = WQS + WQS_PER_DEVICE_MAX * WqBlock.SIZE
+    state = Word(0, 4)
+    """DriverState."""
+    enabled_bitmap = Word(4, 4)
+    cmd_status = Word(8, 4)
+    warned = Word(12, 4)
+    """1: unexpected causes were reported."""
+    causes_owed = Word(16)
+    """INTCAUSE as acknowledged; cleared cause by cause as they are handled."""
+    swerr_mark = Word(24)
+    """SWERR_*: SAVED once the copy is complete and its acknowledgement goes to `swerr_ack_position`."""
+    swerr_ack_position = Word(32)
+    swerr_log_number = Word(40)
+    """Number of the first of the four lines."""
+    revoke_queued = Word(48, 4)
+    reinit_queued = Word(52, 4)
+    command = Word(56)
+    """COMMAND_VALID | CMD as written; 0 = none in flight."""
+    command_position = Word(64)
+    """MMIO ring position of the write: it was issued if the tail is past it."""
+    probed = Word(72, 4)
+    closed = Word(80)
+    """Number of the last close verb that was done, stored before its open is forgotten."""
+    swerr_saved = Word(76, 4)
+    """1: `swerr` holds an error (it stays until the next one)."""
+
+    def swerr(self) -> list[int]:
+        """The saved copy, 4 qwords."""
+        return [self.words.load64(self.base + 128 + 8 * i) for i in range(4)]
+
+    def store_swerr(self, qwords: list[int]) -> None:
+        for i, qword in enumerate(qwords):
+            self.words.store64(self.base + 128 + 8 * i, qword)
+
+    def wq(self, wq_id: int) -> WqBlock:
+        return WqBlock(self.words, self.base + self.WQS + wq_id * WqBlock.SIZE)
+
+
+COMMAND_VALID: Final = 1 << 32
+SWERR_NONE, SWERR_SAVED, SWERR_LOGGED = range(3)
+
+
+class ChannelBlock(Block):
+    """What must survive of a kernel channel; IrqChannel's own state follows at NATIVE."""
+
+    NATIVE: Final = 64
+    SIZE: Final = NATIVE + (_native.IrqChannel.STATE_SIZE + 63) // 64 * 64
+    owner = Word(0)
+    """1 + channel number, stored last; 0 = free."""
+    fence_step = Word(8)
+    """FENCE_*: how far fencing this channel has come."""
+
+    def clear(self) -> None:
+        """Before a new channel takes it over."""
+        self.owner = 0
+        for offset in range(8, self.SIZE, 8):
+            self.words.store64(self.base + offset, 0)
+
+
+class OpenBlock(Block):
+    """A client's open of a user WQ, under the number of the verb that asked for it: a repeated verb is recognised."""
+
+    SIZE: Final = 64
+    verb = Word(0)
+    """Number of the open verb, stored last; 0 = free."""
+    wq = Word(8)
+    pasid = Word(16)
+    client = Word(24)
+    closing = Word(32)
+    """Number of the close verb that is giving it back; 0 = none."""
+
+
+FENCE_NONE, FENCE_ASKED, FENCE_SWEPT, FENCE_DONE = range(4)
+
+_DEVICES: Final = 4096
+_OPENS: Final = _DEVICES + DEVICES_MAX * DeviceBlock.SIZE
+_CHANNELS: Final = (_OPENS + OPENS_MAX * OpenBlock.SIZE + 4095) // 4096 * 4096
+_CONFIG: Final = (_CHANNELS + CHANNELS_MAX * ChannelBlock.SIZE + 4095) // 4096 * 4096
+SEGMENT_SIZE: Final = _CONFIG + 2 * CONFIG_MAX
+
+
+class StateSegment:
+    """The whole segment."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        """`buffer`: at least SEGMENT_SIZE bytes, writable."""
+        self.memory = memoryview(buffer).cast("B")
+        if self.memory.nbytes < SEGMENT_SIZE:
+            raise ValueError(f"driver state: {self.memory.nbytes} bytes, needs {SEGMENT_SIZE}")
+        self.words = Words(self.memory)
+        self.header = Header(self.words, 0)
+
+    def device(self, index: int) -> DeviceBlock:
+        return DeviceBlock(self.words, _DEVICES + index * DeviceBlock.SIZE)
+
+    def channel(self, slot: int) -> ChannelBlock:
+        return ChannelBlock(self.words, self.channel_offset(slot))
+
+    def channel_offset(self, slot: int) -> int:
+        """Byte offset of a channel's block in the segment."""
+        return _CHANNELS + slot * ChannelBlock.SIZE
+
+    # ---- opens ----
+    def open_block(self, entry: int) -> OpenBlock:
+        return OpenBlock(self.words, _OPENS + entry * OpenBlock.SIZE)
+
+    def opens(self) -> Iterator[OpenBlock]:
+        """Every open there is."""
+        for entry in range(OPENS_MAX):
+            block = self.open_block(entry)
+            if block.verb:
+                yield block
+
+    def add_open(self, verb: int, wq: int, pasid: int, client: int) -> OpenBlock | None:
+        """Remember an open; None: no room."""
+        for entry in range(OPENS_MAX):
+            block = self.open_block(entry)
+            if not block.verb:
+                block.wq, block.pasid, block.client, block.closing = wq, pasid, client, 0
+                block.verb = verb
+                return block
+        return None
+
+    # ---- configuration ----
+    def store_config(self, text: bytes) -> None:
+        """Replace the configuration; a kill leaves the old one or the new one."""
+        if len(text) > CONFIG_MAX:
+            raise ValueError(f"configuration: {len(text)} bytes, at most {CONFIG_MAX}")
+        other = 1 if self.header.config_current == 1 else 0
+        start = _CONFIG + other * CONFIG_MAX
+        self.memory[start : start + len(text)] = text
+        if other:
+            self.header.config_bytes_1 = len(text)
+        else:
+            self.header.config_bytes_0 = len(text)
+        self.header.config_current = other + 1
+
+    def load_config(self) -> bytes | None:
+        """The configuration that was stored last, or None."""
+        current = self.header.config_current
+        if not current:
+            return None
+        length = self.header.config_bytes_1 if current == 2 else self.header.config_bytes_0
+        start = _CONFIG + (current - 1) * CONFIG_MAX
+        return bytes(self.memory[start : start + length])
+
+    def release(self) -> None:
+        """Let go of the buffer."""
+        self.words.release()
+        self.memory.release()
