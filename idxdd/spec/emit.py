@@ -42,7 +42,7 @@ HEADER_TOP = """\
  *
  * Codes are IDXDD_<KIND>_<NAME>. A register is IDXDD_REG_<NAME> (its offset; tables: from their base) with, per field,
  * _QWORD (which 64-bit word, where there are several), _SHIFT and _MASK (both inside that word). A record is
- * IDXDD_<NAME>_SIZE with, per field, _OFFSET in bytes, or _QWORD, _SHIFT and _MASK for bits. */
+ * IDXDD_<NAME>_SIZE with, per field, _OFFSET and _BYTES, or _QWORD, _SHIFT and _MASK for bits. */
 #ifndef IDXDD_SPEC_H
 #define IDXDD_SPEC_H
 
@@ -124,7 +124,7 @@ def _c_record(record: type[Record]) -> str:
     for field in record.fields.values():
         prefix = f"{name}_{field.name.upper()}"
         if field in whole:
-            lines.append(_define(f"{prefix}_OFFSET", field.byte))
+            lines += [_define(f"{prefix}_OFFSET", field.byte), _define(f"{prefix}_BYTES", field.width // 8)]
         elif field.owner is record:
             lines += _c_bits(prefix, field, 8 * record.size_bytes)
     return "".join(lines)
@@ -146,12 +146,12 @@ def _assertions() -> Iterator[str]:
         for field in _own_bytes(record):
             place = f"offsetof(struct {struct}, {field.name}) == IDXDD_{name}_{field.name.upper()}_OFFSET"
             yield _assert(place, f"{struct}.{field.name}: offset")
-            size = f"sizeof(((struct {struct} *)0)->{field.name}) == {field.width // 8}u"
+            size = f"sizeof(((struct {struct} *)0)->{field.name}) == IDXDD_{name}_{field.name.upper()}_BYTES"
             yield _assert(size, f"{struct}.{field.name}: size")
     for each in RECORDS:
         for field in _own_bytes(each):
-            name = f"IDXDD_{_snake(each)}"
-            end = f"{name}_{field.name.upper()}_OFFSET + {field.width // 8}u <= {name}_SIZE"
+            name = f"IDXDD_{_snake(each)}_{field.name.upper()}"
+            end = f"{name}_OFFSET + {name}_BYTES <= IDXDD_{_snake(each)}_SIZE"
             yield _assert(end, f"{each.__name__}.{field.name}: inside")
     for lower, upper in itertools.pairwise(REGISTERS):
         ends = f"IDXDD_REG_{lower.__name__} + IDXDD_{lower.__name__}_BYTES <= IDXDD_REG_{upper.__name__}"
