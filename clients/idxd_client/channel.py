@@ -33,6 +33,7 @@ class KernelChannel(Queue):
     def __init__(self, connection: Connection, opened: Opened) -> None:
         super().__init__(connection, opened.name)
         self._in_flight: dict[int, ChannelCompletion] = {}
+        self._delivered = 0
         self._lock = threading.Lock()
         self.attach(opened)
 
@@ -41,7 +42,6 @@ class KernelChannel(Queue):
         self._portal = opened.portal()
         self._native = opened.channel(self._portal)
         self._channel: native.Channel = self._native
-        self._reaped = 0
         self.opened = opened
         opened.channel_address = self.address
         self.number = opened.number
@@ -112,11 +112,11 @@ class KernelChannel(Queue):
         while True:
             with self._lock:
                 reaped = self._channel.reap()
-                self._reaped += len(reaped)
                 mine = [(self._in_flight.pop(ticket, None), status, txn, record) for ticket, status, txn, record in reaped]
             for completion, status, txn, record in mine:
                 if completion is not None and completion.deliver(status, txn, record):
                     delivered += 1
+                    self._delivered += 1
             if not reaped:
                 return delivered
 
@@ -136,7 +136,8 @@ class KernelChannel(Queue):
             self.wait_progress(seen, min(left, WAIT_SLICE_S))
 
     def progress(self) -> int:
-        return self._reaped
+        """Entries in the completion ring: what was reaped is not counted, since some are made up when the channel ends."""
+        return self._channel.completed
 
     def wait_progress(self, beyond: int, timeout: float) -> bool:
         answer = self._channel.wait(beyond + 1, timeout)
@@ -176,7 +177,8 @@ class KernelChannel(Queue):
 
     def statistics(self) -> dict[str, int]:
         """This handle's counters."""
-        return {"published": self._portal.tail, "done": self._portal.done, "delivered": self._reaped, "retries": self.retries}
+        portal = self._portal
+        return {"published": portal.tail, "done": portal.done, "delivered": self._delivered, "retries": self.retries}
 
     def reopen(self) -> None:
         """After the WQ was disabled and enabled again."""

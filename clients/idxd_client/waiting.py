@@ -39,8 +39,10 @@ def wait_any(completions: Sequence[Completion], timeout: float = WAIT_TIMEOUT_S)
             queues[0].wait_progress(seen[0], min(left, LOOK_S))
         else:
             _sleep_on_bells(list(zip(queues, seen, strict=True)), min(left, LOOK_S))
+        still = {id(queue) for queue, before in zip(queues, seen, strict=True) if queue.progress() == before}
         for completion in completions:
-            completion.queue.check(completion)
+            if id(completion.queue) in still:  # perhaps closed or gone, which a look does not tell
+                completion.queue.check(completion)
 
 
 def wait_some(completions: Sequence[Completion], count: int, timeout: float = WAIT_TIMEOUT_S) -> list[Completion]:
