@@ -25,7 +25,7 @@ from idxdd.native import _native as native
 from idxdd.native._native import Exit
 from idxdd.shm.mmio import DeviceMmio
 from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
-from idxdd.spec.registers import GENSTS, WQCFG
+from idxdd.spec.registers import GENSTS, MSIX, WQCFG
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class Device:
         self.platform = profile.platform
         self._mmio = mmio
         self.registers = RegisterFile(bar0, profile)
+        for entry in range(profile.vectors):
+            self.registers.set(MSIX, entry, masked=self.platform.msix_masked)
         self.interrupts = Interrupts(index, self.registers, port, semaphores, mmio_buffer, self.platform.bus_master)
         self.errors = Errors(self.registers, self.interrupts)
         self.wqs = Wqs(index, self.registers, port, self.interrupts, lambda: self.platform)

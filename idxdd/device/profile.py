@@ -46,6 +46,9 @@ class Platform:
     prs_capacity: int = 512
     prs_allocation: int = 512
     """Page requests that may be outstanding; checked at Enable Device while PRS is on."""
+    msix_masked: bool = False
+    """Power-on masks every MSI-X entry, and the PCI layer of an operating system opens them for the driver. No process
+    here is that layer: the device starts with its work done, unless this says otherwise."""
 
 
 @dataclass(frozen=True)
