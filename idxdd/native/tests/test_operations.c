@@ -164,11 +164,12 @@ static void test_difference_wins_over_fault(void)
 
 /* A client that rewrites the source all the time: the CRC is still of the bytes that arrived, and compare places only what it saw. */
 static volatile bool scribbling;
+static volatile unsigned scribbles;     /* rounds: proof that the client really ran meanwhile */
 
 __attribute__((unused)) static void *scribble(void *source)
 {
     struct random r = {11};
-    while (scribbling)
+    for (; scribbling; scribbles++)
         for (unsigned i = 0; i < 2 * PAGE_BYTES; i += 8)
             __atomic_store_n((uint64_t *)((uint8_t *)source + i), random_next(&r), __ATOMIC_RELAXED);
     return NULL;
@@ -183,7 +184,9 @@ __attribute__((unused)) static void test_source_changes_meanwhile(void)
     scribbling = true;
     int failed = pthread_create(&client, NULL, scribble, space.page[6]);
     CHECK(!failed);
-    for (unsigned i = 0; i < 600; i++) {
+    unsigned until = scribbles + 5000;
+    for (unsigned n = 0; scribbles < until; n++) {
+        unsigned i = n % 600;
         struct idxdd_operation op = {.space = &space, .limits = &all_allowed};
         uint32_t flags = (i & 7u) << 17;
         desc_begin(op.desc, i % 3 ? OPCODE_COPY_CRC : OPCODE_COMPARE, i % 3 ? flags : 0);
