@@ -292,7 +292,7 @@ TARGETS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0, or 1 when --check finds a stale file."""
+    """Exit status 0; 1 when --check finds a stale file; 2 when a file cannot be written."""
     parser = argparse.ArgumentParser(prog="python -m idxdd.spec.emit", description="Write what is derived from idxdd/spec.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     parser.add_argument("target", nargs="?", choices=sorted(TARGETS), help="only this one")
@@ -302,7 +302,10 @@ def main(arguments: list[str] | None = None) -> int:
         path, emit = TARGETS[name]
         text = emit()
         if not chosen.check:
-            path.write_text(text)
+            try:
+                path.write_text(text)
+            except OSError as error:
+                parser.exit(2, f"{parser.prog}: cannot write {path}: {error.strerror}\n")
         elif not path.exists() or path.read_text() != text:
             failed = True
             print(f"{path.relative_to(ROOT)} is stale: run `python -m idxdd.spec.emit {name}`", file=sys.stderr)

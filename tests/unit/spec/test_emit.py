@@ -41,6 +41,18 @@ def test_stale_file_is_one_line(
     assert emit.main(["--check"]) == 0
 
 
+def test_unwritable_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run from an installed copy there is no docs folder: say so, without a traceback."""
+    path = tmp_path / "absent" / "spec.h"
+    monkeypatch.setattr(emit, "TARGETS", {"header": (path, emit.header)})
+    with pytest.raises(SystemExit) as ended:
+        emit.main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"python -m idxdd.spec.emit: cannot write {path}: No such file or directory\n"
+
+
 def compile_c(source: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     (folder / "test.c").write_text(source)
     assert COMPILER is not None
