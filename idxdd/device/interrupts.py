@@ -50,6 +50,7 @@ class Interrupts:
         self.causes_raised = self.entries_raised = 0
         for entry in range(vectors):
             self._configure(entry)
+            self._apply_mask(entry)
         if not self.handles_by_command:
             self._handles.update(range(vectors))
         for entry in range(vectors):
@@ -101,18 +102,22 @@ class Interrupts:
             self._registers.write(PBA(pending))
 
     def clear_pending(self) -> None:
-        """Reset Device: what waits behind a mask is forgotten."""
+        """Reset Device: what waits behind a mask is forgotten. The engine sends a pending bit when its mask opens, so it is
+        let out once into a pending word that is set already, where it coalesces with nothing."""
+        swallow = bytearray(b"\1\0\0\0")
         for entry in sorted(self._masked):
             if self._port.engine.vector_pending(self._global(entry)):
+                self._port.engine.vector_config(self._global(entry), self._semaphores[entry], swallow, 0)
+                self._port.engine.vector_mask(self._global(entry), False)
+                self._port.engine.vector_mask(self._global(entry), True)
                 self._configure(entry)
         self.refresh()
 
     def _configure(self, entry: int) -> None:
-        """Tie the entry to its semaphore, nothing pending."""
+        """Tie the entry to its semaphore and its pending word."""
         layout = native.LAYOUT
         offset = layout["mmio.pending"] + entry * layout["mmio.pending[]"]
         self._port.engine.vector_config(self._global(entry), self._semaphores[entry], self._mmio_buffer, offset)
-        self._apply_mask(entry)
 
     def _apply_mask(self, entry: int) -> None:
         masked = self._registers.read(MSIX, entry).masked or not self._bus_master

@@ -55,12 +55,21 @@ class Request:
 
 @dataclass
 class Vector:
-    """One interrupt vector: what the device loop configured and how often it was signalled."""
+    """One interrupt vector: what the device loop configured, its PBA bit, and how often its semaphore was posted."""
 
     semaphore: str = ""
+    word: memoryview = field(default_factory=lambda: memoryview(bytearray(4)))
     masked: bool = False
     pending: bool = False
     signalled: int = 0
+
+    def fire(self) -> None:
+        """As the engine does: behind a mask it pends, with the pending word set it coalesces."""
+        if self.masked:
+            self.pending = True
+        elif not self.word[0]:
+            self.word[0] = 1
+            self.signalled += 1
 
 
 class FakeEngine:
@@ -106,6 +115,15 @@ class FakeEngine:
     def signalled(self, vector: int) -> int:
         """How often this vector (global) was signalled."""
         return self.vectors[vector].signalled if vector in self.vectors else 0
+
+    def handled(self, vector: int) -> None:
+        """The handler of this vector looks: exchange(pending, 0)."""
+        self.vectors[vector].word[0] = 0
+
+    def close(self) -> None:
+        """Let go of the pending words."""
+        for state in self.vectors.values():
+            state.word.release()
 
     # ---- the device loop's side ------------------------------------------------------------------------------------
 
@@ -218,25 +236,23 @@ class FakeEngine:
         return self._request("barrier")
 
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None:
-        self.vectors[vector] = Vector(semaphore)
+        state = self.vectors.setdefault(vector, Vector())
+        state.word.release()
+        state.semaphore, state.word = semaphore, memoryview(pending)[pending_offset : pending_offset + 4]
 
     def vector_mask(self, vector: int, masked: bool) -> bool:
         state = self.vectors[vector]
-        was_pending, state.masked = state.pending, masked
+        state.masked, was_pending = masked, state.pending
         if was_pending and not masked:
             state.pending = False
-            state.signalled += 1
+            state.fire()
         return was_pending
 
     def vector_pending(self, vector: int) -> bool:
         return self.vectors[vector].pending
 
     def vector_post(self, vector: int) -> None:
-        state = self.vectors[vector]
-        if state.masked:
-            state.pending = True
-        else:
-            state.signalled += 1
+        self.vectors[vector].fire()
 
     def handle_config(
         self,

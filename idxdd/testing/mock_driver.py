@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from typing_extensions import Buffer
+
 from idxdd.device.device import Device
 from idxdd.device.engineport import Engine, EnginePort
 from idxdd.device.profile import DSA2, Profile
@@ -38,7 +40,7 @@ class MockDriver:
         profile: Profile = DSA2,
         *,
         engine: Engine | None = None,
-        published: bytearray | None = None,
+        published: Buffer | None = None,
         semaphores: list[str] | None = None,
         index: int = 0,
     ) -> None:
@@ -137,3 +139,5 @@ class MockDriver:
         self.device.close()
         self.device_mmio.close()
         self.port.close()
+        if isinstance(self.engine, FakeEngine):
+            self.engine.close()

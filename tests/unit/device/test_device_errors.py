@@ -79,6 +79,7 @@ def test_the_latch(driver: MockDriver) -> None:
     driver.enable(DEDICATED)
     give(driver, native.EXIT_ERROR, status=0x12, desc=descriptor(Opcode.NOOP))
     assert driver.fake.signalled(0) == 1
+    driver.fake.handled(0)
     driver.write(INTCAUSE(1))
     first = driver.read(SWERR)
     give(driver, native.EXIT_ERROR, status=0x13, desc=descriptor(Opcode.MEMMOVE))

@@ -199,6 +199,7 @@ def test_the_occupancy_interrupt(entry: int) -> None:
         assert driver.read(WQCFG, 0).occupancy_int_generated
         assert (driver.fake.signalled(entry), driver.read(INTCAUSE).occupancy) == (1, entry == 0)
         assert not driver.device.needs_ticks
+        driver.fake.handled(entry)
         occupied.hold(2)
         assert driver.fake.signalled(entry) == 1, "not again before it is acknowledged"
         driver.mmio.write32(0x800 + 24, 1 << 16)
