@@ -64,7 +64,7 @@ Kind = Number | Text
 NAME = Text(64)
 OBJECT = Number(1, 2**32 - 1)
 SIZE_BYTES = Number(1, 2**47)
-ADDRESS = Number(0, 2**64 - 1)
+ADDRESS = Number(0, 2**56 - 1)  # what a process can have mapped, also with five-level paging
 
 
 @dataclass(frozen=True)

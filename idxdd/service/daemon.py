@@ -76,6 +76,7 @@ class Daemon:
             self._stack = stack.pop_all()
 
     def _build(self, stack: contextlib.ExitStack) -> None:
+        self._signals = self._catch_signals(stack)
         self._config = _read_config(self.settings.config)
         self._lock = stack.enter_context(InstanceLock(self.settings.instance))
         swept = self._lock.sweep()
@@ -103,7 +104,18 @@ class Daemon:
             adopted=self._adopted,
             failed=lambda why: self._fail(DaemonFailed(why, ExitCode.IRQ_CANNOT_START)),
         )
-        self._register(stack)
+        self._register()
+
+    def _catch_signals(self, stack: contextlib.ExitStack) -> socket.socket:
+        """First of all: from here on a signal ends the daemon in order. The socket becomes readable with each."""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+            stack.callback(end.close)
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, self._signalled))
+        return ours
 
     def _record_socket(self) -> None:
         from pathlib import Path
@@ -165,18 +177,11 @@ class Daemon:
         handed = {"name": name, "index": index, "bar0": bar0.name, "mmio": ring.name, "semaphores": list(vectors.names)}
         self._handed.append(handed)
 
-    def _register(self, stack: contextlib.ExitStack) -> None:
+    def _register(self) -> None:
         self.loop.register(self.engine.exit_bell, Rank.DEVICE, self._exits)
         self.loop.register(self._mmio_bell.fd, Rank.DEVICE, lambda _events: self._mmio_bell.drain())
         self.loop.register(self._listener.sock.fileno(), Rank.LISTENER, lambda _: self.sessions.accept(self._listener.sock))
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setblocking(False)
-            stack.callback(end.close)
-        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            stack.callback(signal.signal, number, signal.signal(number, self._signalled))
-        self.loop.register(ours.fileno(), Rank.SIGNAL, lambda _events: ours.recv(256))
+        self.loop.register(self._signals.fileno(), Rank.SIGNAL, lambda _events: self._signals.recv(256))
 
     # ---- running ---------------------------------------------------------------------------------------------------
 

@@ -65,6 +65,8 @@ def _serve(options: argparse.Namespace) -> int:
     except BadSetting as error:
         fail(str(error))
         return ExitCode.USAGE
+    except KeyboardInterrupt:  # before the daemon took the signals
+        return 130
     except DaemonFailed as failure:
         fail(str(failure))
         return failure.exit_code

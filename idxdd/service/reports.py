@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 WQS_PER_DEVICE = LAYOUT["wqs_per_device_max"]
 WQ_NAME = re.compile(r"(?P<device>dsa[0-9]{1,2})/wq(?P<index>[0-9]{1,2})\.(?P<wq>[0-9]{1,2})")
 TYPE_NONE, TYPE_KERNEL, TYPE_USER = 0, 1, 2
-CLIENTS_PER_ANSWER_MAX = 128
+CLIENTS_PER_ANSWER_MAX = 64
+PORTALS_PER_CLIENT_MAX = 8  # 64 clients with 8 portals of 8 counters stay well below a frame
 
 WQ_COUNTERS = (
     ("accepted", 8),
@@ -161,6 +162,7 @@ def _client(daemon: "Daemon", session: "Session") -> dict[str, Any]:
         "buffer_bytes": memory.bytes_held,
         "portals": [
             {"portal": portal.number, "wq": portal.facts.name, **daemon.engine.portal_statistics(portal.engine_number)}
-            for portal in list(session.portals.values())[:16]
+            for portal in list(session.portals.values())[:PORTALS_PER_CLIENT_MAX]
+            if not portal.closing
         ],
     }

@@ -49,6 +49,7 @@ class Session:
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._busy = False
         self._ended = False
+        self._returning = False
         self._closing = False
         self._next_number = 1
         daemon.loop.register(sock.fileno(), Rank.CLIENT, self._ready, READ)
@@ -175,7 +176,9 @@ class Session:
         self._outbox.clear()
 
     def _give_back(self) -> None:
-        run(self._giving_back(), self._given_back)
+        if not self._returning:  # its answer may have been what ended it
+            self._returning = True
+            run(self._giving_back(), self._given_back)
 
     def _giving_back(self) -> Steps:
         for portal in list(self.portals.values()):

@@ -32,17 +32,36 @@ def acknowledged(request: Callable[..., Any], *arguments: Any, **keywords: Any) 
     return wait
 
 
+Move = Callable[[], Wait]
+
+
 def run(steps: Steps, done: Callable[[Any, Refused | None], None]) -> None:
     """Start it; `done(result, None)` or `done(None, refusal)` when it ends."""
 
-    def advance(move: Callable[[], Wait]) -> None:
-        try:
-            wait = move()
-        except StopIteration as end:
-            done(end.value, None)
-        except Refused as refusal:
-            done(None, refusal)
-        else:
-            wait(lambda value: advance(lambda: steps.send(value)), lambda refusal: advance(lambda: steps.throw(refusal)))
+    def advance(move: Move | None) -> None:
+        while move is not None:
+            try:
+                wait = move()
+            except StopIteration as end:
+                return done(end.value, None)
+            except Refused as refusal:
+                return done(None, refusal)
+            move = _ask(steps, wait, advance)
 
     advance(lambda: next(steps))
+
+
+def _ask(steps: Steps, wait: Wait, advance: Callable[[Move], None]) -> Move | None:
+    """Start one wait. Answered at once: the next move, so that many such steps do not nest; else None, and advance() later."""
+    at_once: list[Move] = []
+    asking = True
+
+    def answer(move: Move) -> None:
+        if asking:
+            at_once.append(move)
+        else:
+            advance(move)
+
+    wait(lambda value: answer(lambda: steps.send(value)), lambda refusal: answer(lambda: steps.throw(refusal)))
+    asking = False
+    return at_once[0] if at_once else None

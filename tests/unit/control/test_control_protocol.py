@@ -65,10 +65,8 @@ def test_each_missing_key_is_named(op: str) -> None:
 @pytest.mark.parametrize("value", [None, True, 1.5, [], {}, -1, 2**64 - 1])
 @pytest.mark.parametrize("op", [op for op in GOOD if GOOD[op]])
 def test_each_wrong_value_is_named(op: str, value: object) -> None:
-    """No operation takes any of these for its first key (an address may be any 64-bit number)."""
+    """No operation takes any of these for its first key."""
     key = next(iter(GOOD[op]))
-    if key == "address" and value == 2**64 - 1:
-        return
     with pytest.raises(BadFrame, match=key):
         parse_request(frame(v=1, id=1, op=op, **{**GOOD[op], key: value}))
 
