@@ -35,11 +35,14 @@ def crc32c(data: Buffer, seed: int = 0) -> int: ...
 def crc64nvme(data: Buffer, seed: int = 0) -> int: ...
 def dont_fork(buffer: Buffer) -> None:
     """madvise(MADV_DONTFORK) on whole pages."""
+
 def map_fixed_private(fd: int, address: int, size: int) -> None:
     """After fork: a private copy-on-write view at the same address."""
+
 def map_fixed_shared(fd: int, address: int, size: int) -> None: ...
 def map_shared(fd: int, size: int, writable: bool) -> int:
     """mmap(MAP_SHARED), address. For buffers whose address must be known."""
+
 def unmap(address: int, size: int) -> None: ...
 def view(address: int, size: int, writable: bool) -> memoryview: ...
 
@@ -96,10 +99,27 @@ class Engine:
     def exits(self, maximum: int = 256) -> list[Exit]: ...
     def resume(self, context: int, generation: int, action: int, status: int = 0) -> int: ...
     # Each of these queues a request and returns its id; an Exit of kind ACK with that id says it is done.
-    def wq_enable(self, wq: int, *, group: int, dedicated: bool, size: int, threshold: int, priority: int,
-                  gencap: int, opcfg: Sequence[int], max_xfer_shift: int, max_batch_shift: int, bof: bool,
-                  pasid_en: bool, pasid: int, priv: bool, user_int_en: bool, privileged_mode: bool,
-                  tc_enabled: int = 3) -> int: ...
+    def wq_enable(
+        self,
+        wq: int,
+        *,
+        group: int,
+        dedicated: bool,
+        size: int,
+        threshold: int,
+        priority: int,
+        gencap: int,
+        opcfg: Sequence[int],
+        max_xfer_shift: int,
+        max_batch_shift: int,
+        bof: bool,
+        pasid_en: bool,
+        pasid: int,
+        priv: bool,
+        user_int_en: bool,
+        privileged_mode: bool,
+        tc_enabled: int = 3,
+    ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:
         """Close every portal of these WQs (reason: enum idxdd_closed), then drain or abort; the WQs accept nothing until enabled again."""
@@ -107,8 +127,18 @@ class Engine:
         """Reads every tail of these WQs once, then waits for all that was accepted; the WQs go on."""
     def pasid_drain(self, pasid: int) -> int: ...
     def pasid_abort(self, pasid: int) -> int: ...
-    def portal_add(self, wq: int, *, client_fd: int, device_fd: int, doorbell_fd: int, wake_fd: int, space: Space,
-                   pasid: int, priv: bool = False) -> tuple[int, int]:
+    def portal_add(
+        self,
+        wq: int,
+        *,
+        client_fd: int,
+        device_fd: int,
+        doorbell_fd: int,
+        wake_fd: int,
+        space: Space,
+        pasid: int,
+        priv: bool = False,
+    ) -> tuple[int, int]:
         """(portal number, request id). fds are duplicated or mapped; the caller keeps its own."""
     def portal_close(self, portal: int, how: int, reason: int) -> int: ...
     def portal_reopen(self, portal: int) -> int: ...
@@ -129,8 +159,9 @@ class Engine:
         """The PBA bit."""
     def vector_post(self, vector: int) -> None:
         """Raise it from the device loop: exchange(pending, 1), post the semaphore if it was 0; masked: set the PBA bit."""
-    def handle_config(self, device: int, handle: int, vector: int | None, *, pasid_en: bool = False, pasid: int = 0,
-                      ignore: bool = False) -> None:
+    def handle_config(
+        self, device: int, handle: int, vector: int | None, *, pasid_en: bool = False, pasid: int = 0, ignore: bool = False
+    ) -> None:
         """vector None: the handle is invalid (0x19)."""
     def ring(self) -> None:
         """Wake the engine thread."""
@@ -148,7 +179,9 @@ SUBMIT_GONE: Final[int]
 
 class Portal:
     """A client's portal. Threads of one process may share it: a lock inside serialises publishing."""
-    def __init__(self, *, client_fd: int, device_fd: int, published_fd: int, doorbell_fd: int, wake_fd: int, dedicated: bool) -> None: ...
+    def __init__(
+        self, *, client_fd: int, device_fd: int, published_fd: int, doorbell_fd: int, wake_fd: int, dedicated: bool
+    ) -> None: ...
     tail: int
     done: int
     closed: int
@@ -174,7 +207,9 @@ class Portal:
 
 class Channel:
     """A client's kernel channel: descriptors with interrupts, completed by idxdd-irq."""
-    def __init__(self, *, portal: Portal, channel_fd: int, ring_fd: int, driver_fd: int, wq: int, slots: int, wake_fd: int) -> None: ...
+    def __init__(
+        self, *, portal: Portal, channel_fd: int, ring_fd: int, driver_fd: int, wq: int, slots: int, wake_fd: int
+    ) -> None: ...
     address: int
     size: int
     in_flight: int
@@ -205,7 +240,17 @@ class VectorWaiter:
 
 class IrqChannel:
     """The driver's view of one channel: pending cursor and work list private, `listed` in the driver-state segment."""
-    def __init__(self, *, channel_fd: int, ring_fd: int, portal_client_fd: int, wake_fd: int, slots: int, state: Buffer, state_offset: int) -> None:
+    def __init__(
+        self,
+        *,
+        channel_fd: int,
+        ring_fd: int,
+        portal_client_fd: int,
+        wake_fd: int,
+        slots: int,
+        state: Buffer,
+        state_offset: int,
+    ) -> None:
         """`state`: driver-state segment; struct idxdd_irq_channel_state at state_offset (cursor, listed[slots])."""
     STATE_SIZE: Final[int]
     in_submit: int

@@ -32,7 +32,8 @@ from idxdd.shm.errors import BadInstanceName, ForeignName, InstanceTaken, Shared
 SHM_DIR: Final = Path("/dev/shm")  # where glibc and musl keep shared memory and named semaphores
 INSTANCE_DEFAULT: Final = "default"
 SOCKET_PATH_BYTES_MAX: Final = 107  # sockaddr_un holds 108, one of them the final zero
-LOCK_WAIT_S: Final = 0.25  # a sweep holds a dead instance's lock for microseconds
+LOCK_WAIT_S: Final = 2.0  # a sweep holds a dead instance's lock for milliseconds, on a busy machine for longer
+HOLDER_WAIT_S: Final = 0.25  # enough where the process that wrote its pid into the lock is alive
 LOCK_SIZE: Final = 4096
 
 _INSTANCE_RULE: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -196,7 +197,8 @@ def _lock_name(uid: int, instance: str) -> str:
 def _lock(uid: int, instance: str, wait_s: float) -> int:
     """An fd that holds the flock of a segment that still has its name; the fd is not inherited at exec."""
     name = _lock_name(uid, instance)
-    deadline = CLOCK.deadline(wait_s)
+    sweeper_gone = CLOCK.deadline(wait_s)
+    holder_gone = CLOCK.deadline(min(wait_s, HOLDER_WAIT_S))
     while True:
         fd = _open_lock(name)
         try:
@@ -204,13 +206,17 @@ def _lock(uid: int, instance: str, wait_s: float) -> int:
         except BlockingIOError:
             pid = _read_head(fd).pid or None
             os.close(fd)
-            if deadline.expired:
+            if (holder_gone if pid and _is_alive(pid) else sweeper_gone).expired:
                 raise InstanceTaken(instance, pid) from None
             CLOCK.sleep(0.005)
             continue
         if _still_named(fd, name):
             return fd
         os.close(fd)
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def _open_lock(name: str) -> int:

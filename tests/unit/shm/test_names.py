@@ -210,14 +210,18 @@ def test_a_lock_unlinked_while_we_opened_it_is_noticed(instance, monkeypatch):
 
 
 def test_a_start_waits_for_a_sweep(instance):
-    """A sweeper holds the lock of a dead instance for a moment; that is not a second daemon."""
+    """A sweeper holds the lock of a dead instance for a moment; that is not a second daemon, though its pid is in there."""
+    with Child(HOLDER, instance) as dead:
+        dead.line()
+        dead.kill()
     program = """
 import os, sys
 from idxdd.shm import names
 fd = names._lock(os.geteuid(), sys.argv[1], 0)
 print("ready", flush=True)
 sys.stdin.readline()
-os.unlink("/dev/shm/" + names._lock_name(os.geteuid(), sys.argv[1])[1:])
+for file in names.names_left(sys.argv[1]):
+    os.unlink("/dev/shm/" + file)
 """
     with Child(program, instance) as sweeper:
         sweeper.line()
@@ -233,6 +237,7 @@ os.unlink("/dev/shm/" + names._lock_name(os.geteuid(), sys.argv[1])[1:])
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(names, "LOCK_WAIT_S", 10)
+            patch.setattr(names, "HOLDER_WAIT_S", 0)
             patch.setattr(type(names.CLOCK), "sleep", lambda _, seconds: look(seconds))
             with InstanceLock(instance):
                 assert looks >= 1
