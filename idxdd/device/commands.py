@@ -14,10 +14,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from idxdd.device import config
-from idxdd.device.engineport import Continuation
+from idxdd.device.engineport import Closed, Continuation
 from idxdd.device.errors import ErrorReport
 from idxdd.device.registerfile import BusWrite
-from idxdd.device.wq import CLOSED_ABORTED, CLOSED_WQ_DISABLED
 from idxdd.native import _native as native
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, DeviceState, InterruptCause, ResetType, WqState
 from idxdd.spec.registers import CMD, CMDSTS, EVLSTATUS, GENCFG, GENSTS
@@ -87,7 +86,7 @@ def enable_device(device: Device, operand: int, running: Running) -> None:
 
 
 def disable_device(device: Device, operand: int, running: Running) -> None:
-    stop_device(device, running, native.STOP_DRAIN, CLOSED_WQ_DISABLED, running.end)
+    stop_device(device, running, native.STOP_DRAIN, Closed.WQ_DISABLED, running.end)
 
 
 def reset_device(device: Device, operand: int, running: Running) -> None:
@@ -106,9 +105,9 @@ def reset_device(device: Device, operand: int, running: Running) -> None:
             device.set_state(DeviceState.DISABLED)
             clear_and_end()
 
-        device.wqs.stop(every, native.STOP_ABORT, CLOSED_ABORTED, running.when_done(disable_and_clear))
+        device.wqs.stop(every, native.STOP_ABORT, Closed.ABORTED, running.when_done(disable_and_clear))
     else:
-        stop_device(device, running, native.STOP_ABORT, CLOSED_ABORTED, clear_and_end)
+        stop_device(device, running, native.STOP_ABORT, Closed.ABORTED, clear_and_end)
 
 
 def stop_device(device: Device, running: Running, how: int, reason: int, then: Continuation) -> None:
@@ -130,7 +129,7 @@ def drain_all(device: Device, operand: int, running: Running) -> None:
 
 
 def abort_all(device: Device, operand: int, running: Running) -> None:
-    device.wqs.abort(device.wqs.enabled(), running.when_done(running.end))
+    device.wqs.abort(device.wqs.enabled(), running.when_done, running.end)
 
 
 # ---- WQ --------------------------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def all_enabled(device: Device, wq_ids: list[int], running: Running) -> bool:
 def disable_wq(device: Device, operand: int, running: Running) -> None:
     wq_ids = selected(operand)
     if all_enabled(device, wq_ids, running):
-        stop_wqs(device, wq_ids, running, native.STOP_DRAIN, CLOSED_WQ_DISABLED, running.end)
+        stop_wqs(device, wq_ids, running, native.STOP_DRAIN, Closed.WQ_DISABLED, running.end)
 
 
 def drain_wq(device: Device, operand: int, running: Running) -> None:
@@ -177,7 +176,7 @@ def drain_wq(device: Device, operand: int, running: Running) -> None:
 def abort_wq(device: Device, operand: int, running: Running) -> None:
     wq_ids = selected(operand)
     if all_enabled(device, wq_ids, running):
-        device.wqs.abort(wq_ids, running.when_done(running.end))
+        device.wqs.abort(wq_ids, running.when_done, running.end)
 
 
 def reset_wq(device: Device, operand: int, running: Running) -> None:
@@ -189,7 +188,7 @@ def reset_wq(device: Device, operand: int, running: Running) -> None:
             device.wqs.reset(wq_id, keep_size=True)
         running.end()
 
-    stop_wqs(device, running_wqs, running, native.STOP_ABORT, CLOSED_ABORTED, clear_and_end)
+    stop_wqs(device, running_wqs, running, native.STOP_ABORT, Closed.ABORTED, clear_and_end)
 
 
 def stop_wqs(device: Device, wq_ids: list[int], running: Running, how: int, reason: int, then: Continuation) -> None:

@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing_extensions import Buffer
 
 from idxdd.device.commands import CommandUnit
-from idxdd.device.engineport import WQS_PER_DEVICE, EnginePort
+from idxdd.device.engineport import WQS_PER_DEVICE, Closed, EnginePort
 from idxdd.device.errors import OPCODE_BYTE, ErrorReport, Errors, report_of
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform, Profile
 from idxdd.device.registerfile import CAPABILITIES, RegisterFile
 from idxdd.device.state import change_device
-from idxdd.device.wq import CLOSED_HALTED, Wqs
+from idxdd.device.wq import Wqs
 from idxdd.native import _native as native
 from idxdd.native._native import Exit
 from idxdd.shm.mmio import DeviceMmio
@@ -101,7 +101,7 @@ class Device:
             return
         self.set_state(DeviceState.HALT, reset_type)
         # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
-        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, CLOSED_HALTED, lambda: None)
+        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         self.commands.cut_off()
         self.interrupts.raise_cause(InterruptCause.HALT)
 

@@ -8,7 +8,8 @@ Order            requests reach the engine in the order they were made here, als
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from errno import EAGAIN, EBUSY, ENOSPC
+from enum import IntEnum
+from errno import EAGAIN
 from typing import Protocol
 
 from typing_extensions import Buffer
@@ -24,7 +25,18 @@ VECTORS_PER_DEVICE = 32
 """Global index = device * this + the device's own index (docs/architecture.md)."""
 
 EXITS_PER_TURN_MAX = 256
-RING_FULL = frozenset({EAGAIN, EBUSY, ENOSPC})
+
+
+class Closed(IntEnum):
+    """Why a portal was closed: enum idxdd_closed (shm.h)."""
+
+    OPEN = 0
+    WQ_DISABLED = 1
+    ABORTED = 2
+    HALTED = 3
+    REVOKED = 4
+    BY_OWNER = 5
+    DEVICE_GONE = 6
 
 
 class Engine(Protocol):
@@ -107,7 +119,7 @@ class EnginePort:
         self._published = None if published is None else native.Words(published)
         self._devices: dict[int, ExitHandler] = {}
         self._continuations: dict[int, Continuation | None] = {}
-        self._waiting: deque[tuple[Callable[[], int], Continuation | None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._exits = 0
 
     def register(self, device: int, handler: ExitHandler) -> None:
@@ -128,7 +140,7 @@ class EnginePort:
             else:
                 self._devices[exit.wq // WQS_PER_DEVICE].handle_exit(exit)
         self._exits += len(exits)
-        self._send_waiting()
+        self._post_waiting()
         return len(exits)
 
     def _acknowledged(self, request: int) -> None:
@@ -139,22 +151,18 @@ class EnginePort:
     # ---- requests ----------------------------------------------------------------------------------------------
 
     def _request(self, send: Callable[[], int], then: Continuation | None) -> None:
-        """Send, or wait in line: one that finds the ring full must not be overtaken by a later one."""
-        if self._waiting or not self._sent(send, then):
-            self._waiting.append((send, then))
+        def post() -> None:
+            self._continuations[send()] = then
 
-    def _sent(self, send: Callable[[], int], then: Continuation | None) -> bool:
-        try:
-            request = send()
-        except NativeError as error:
-            if error.errno not in RING_FULL:
-                raise
-            return False
-        self._continuations[request] = then
-        return True
+        self._post_in_order(post)
 
-    def _send_waiting(self) -> None:
-        while self._waiting and self._sent(*self._waiting[0]):
+    def _post_in_order(self, post: Callable[[], None]) -> None:
+        """Post, or wait in line: what finds the ring full must not be overtaken by a later request."""
+        if self._waiting or not posted(post):
+            self._waiting.append(post)
+
+    def _post_waiting(self) -> None:
+        while self._waiting and posted(self._waiting[0]):
             self._waiting.popleft()
 
     def wq_enable(
@@ -267,11 +275,15 @@ class EnginePort:
         """`then` runs when nothing that was executed before is still using an old address table."""
         self._request(self.engine.barrier, then)
 
-    # ---- effective at once -----------------------------------------------------------------------------------------
-
     def resume(self, exit: Exit, action: int, status: int = 0) -> None:
-        """Answer a FAULT or ERROR exit; one whose descriptor was swept away meanwhile does nothing."""
-        self.engine.resume(exit.context, exit.generation, action, status)
+        """Answer a FAULT or ERROR exit; one whose descriptor was swept away meanwhile does nothing. Not acknowledged."""
+
+        def post() -> None:
+            self.engine.resume(exit.context, exit.generation, action, status)
+
+        self._post_in_order(post)
+
+    # ---- read at once ----------------------------------------------------------------------------------------------
 
     def occupancy(self, wq: int) -> int:
         """Descriptors this WQ (global index) has accepted and not yet dispatched."""
@@ -290,3 +302,14 @@ class EnginePort:
         if self._published is not None:
             self._published.release()
             self._published = None
+
+
+def posted(post: Callable[[], None]) -> bool:
+    """Try to post; False if the ring is full."""
+    try:
+        post()
+    except NativeError as error:
+        if error.errno != EAGAIN:
+            raise
+        return False
+    return True

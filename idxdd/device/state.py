@@ -4,13 +4,9 @@ Every change goes through change_device() or change_wq(); a move that is not in 
 the driver asked: its wrong requests are refused before (commands.RULES).
 """
 
-import logging
-
 from idxdd.device.registerfile import RegisterFile
 from idxdd.spec.codes import DeviceState, ResetType, WqState
 from idxdd.spec.registers import GENSTS, WQCFG
-
-log = logging.getLogger(__name__)
 
 DEVICE_MOVES = frozenset(
     {
@@ -38,7 +34,6 @@ def change_device(registers: RegisterFile, new: DeviceState, reset_type: ResetTy
     old = registers.read(GENSTS).state
     assert (old, new) in DEVICE_MOVES, f"device state {old.name} -> {new.name}"
     registers.write(GENSTS.encode(state=new, reset_type=reset_type if new is DeviceState.HALT else 0))
-    log.debug("device: state %s -> %s", old.name, new.name)
 
 
 def change_wq(registers: RegisterFile, wq_id: int, new: WqState) -> None:
@@ -46,4 +41,3 @@ def change_wq(registers: RegisterFile, wq_id: int, new: WqState) -> None:
     old = registers.read(WQCFG, wq_id).wq_state
     assert (old, new) in WQ_MOVES, f"wq {wq_id}: state {old.name} -> {new.name}"
     registers.set(WQCFG, wq_id, wq_state=new)
-    log.debug("wq %d: state %s -> %s", wq_id, old.name, new.name)

@@ -4,9 +4,11 @@ Who decides      WQCFG.wq_state is written here, when the engine has acknowledge
                  the engine alone. Occupancy is the engine's number, copied into WQCFG at each tick.
 """
 
+import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Continuation, EnginePort
+from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Closed, Continuation, EnginePort
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform
 from idxdd.device.registerfile import BusWrite, RegisterFile
@@ -15,14 +17,13 @@ from idxdd.native import _native as native
 from idxdd.spec.codes import DeviceState, WqMode, WqState
 from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
 
+log = logging.getLogger(__name__)
+
 DWORD_THRESHOLD = WQCFG.wq_thresh.byte // 4
 DWORD_OCCUPANCY_INT = (WQCFG.occupancy_int_en.byte // 4, WQCFG.occupancy_int_generated.byte // 4)
 QWORD = (1 << 64) - 1
 
-CLOSED_WQ_DISABLED = 1
-CLOSED_ABORTED = 2
-CLOSED_HALTED = 3
-"""Why portals close: enum idxdd_closed (shm.h)."""
+Guard = Callable[[Continuation], Continuation]
 
 
 class Wqs:
@@ -64,6 +65,7 @@ class Wqs:
         """Move WQs to a state; those that are in it stay."""
         for wq_id in wq_ids:
             if self.state(wq_id) is not new:
+                log.debug("wq%d.%d: state %s -> %s", self._device, wq_id, self.state(wq_id).name, new.name)
                 change_wq(self._registers, wq_id, new)
 
     def reset(self, wq_id: int, *, keep_size: bool) -> None:
@@ -78,7 +80,12 @@ class Wqs:
         registers, wq = self._registers, self.config(wq_id)
         opcap = registers.read(OPCAP).opcodes
         operations = wq.op_config & opcap if registers.read(WQCAP).op_config else opcap
-        platform = self._platform()
+
+        def enabled() -> None:
+            if self._registers.get(WQCFG.wq_thresh, wq_id) != wq.wq_thresh:  # writable at all times, so also meanwhile
+                self._tell_threshold(wq_id)
+            then()
+
         self._port.wq_enable(
             self.index(wq_id),
             group=self._device * GROUPS_PER_DEVICE + self.group(wq_id),
@@ -95,8 +102,8 @@ class Wqs:
             pasid=wq.pasid,
             priv=wq.priv,
             user_int_en=registers.read(GENCFG).user_int_en,
-            privileged_mode=platform.privileged_mode,
-            then=then,
+            privileged_mode=self._platform().privileged_mode,
+            then=enabled,
         )
 
     def stop(self, wq_ids: Iterable[int], how: int, reason: int, then: Continuation) -> None:
@@ -115,24 +122,24 @@ class Wqs:
         else:
             then()
 
-    def abort(self, wq_ids: Iterable[int], then: Continuation) -> None:
-        """Abandon what these WQs hold; they stay Enabled: the engine stops them and starts them again."""
+    def abort(self, wq_ids: Iterable[int], when_done: Guard, then: Continuation) -> None:
+        """Abandon what these WQs hold; they stay Enabled: the engine stops them and starts them again, unless `when_done`
+        finds that a halt came between."""
         aborted = list(wq_ids)
+        stopped = set(aborted)
+
+        def started(wq_id: int) -> None:
+            stopped.discard(wq_id)
+            if not stopped:
+                then()
 
         def start_again() -> None:
-            waiting = set(aborted)
-
-            def started(wq_id: int) -> None:
-                waiting.discard(wq_id)
-                if not waiting:
-                    then()
-
             for wq_id in aborted:
-                self.enable(wq_id, lambda wq_id=wq_id: started(wq_id))  # type: ignore[misc]
+                self.enable(wq_id, when_done(partial(started, wq_id)))
             if not aborted:
                 then()
 
-        self.stop(aborted, native.STOP_ABORT, CLOSED_ABORTED, start_again)
+        self.stop(aborted, native.STOP_ABORT, Closed.ABORTED, when_done(start_again))
 
     def group(self, wq_id: int) -> int:
         """The group that holds the WQ; Enable Device made sure that there is one."""
@@ -167,9 +174,12 @@ class Wqs:
 
     def _written(self, write: BusWrite) -> None:
         if write.dword == DWORD_THRESHOLD and self.state(write.index) is WqState.ENABLED and write.before != write.after:
-            self._port.wq_threshold(self.index(write.index), self.config(write.index).wq_thresh)
+            self._tell_threshold(write.index)
         elif write.dword in DWORD_OCCUPANCY_INT:
             self._look_at_occupancy(write.index)
+
+    def _tell_threshold(self, wq_id: int) -> None:
+        self._port.wq_threshold(self.index(wq_id), self._registers.get(WQCFG.wq_thresh, wq_id))
 
     def statistics(self) -> dict[str, int]:
         """WQs Enabled, and occupancy interrupts raised."""

@@ -217,6 +217,36 @@ def test_a_halt_ends_the_running_command(driver: MockDriver) -> None:
     assert driver.read(WQCFG, 0).wq_state is WqState.DISABLED
 
 
+@pytest.mark.parametrize(
+    ("command", "operand"), [(Command.ABORT_WQ, 1), (Command.ABORT_ALL, 0), (Command.ENABLE_WQ, 1), (Command.RESET_WQ, 1)]
+)
+def test_nothing_starts_again_after_a_halt(driver: MockDriver, command: Command, operand: int) -> None:
+    """Abort stops the engine and starts it again; a halt between the two must win."""
+    enabled(driver)
+    driver.fake.automatic = False
+    driver.post_command(command, operand)
+    driver.device.halt(ResetType.FLR)
+    started = len(driver.fake.asked("wq_enable"))
+    for _ in range(3):
+        driver.fake.acknowledge()
+        driver.settle()
+    assert len(driver.fake.asked("wq_enable")) == started
+    assert driver.read(WQCFG, 1).wq_state is WqState.DISABLED
+    assert driver.fake.asked("wq_stop")[-1]["reason"] == 3
+
+
+def test_a_threshold_written_while_the_wq_is_being_enabled_counts(driver: MockDriver) -> None:
+    """wq_thresh is writable at all times; the engine was given the value before."""
+    driver.configure(SHARED)
+    assert driver.command(Command.ENABLE_DEVICE) is CmdErr.SUCCESS
+    driver.fake.automatic = False
+    driver.post_command(Command.ENABLE_WQ, 0)
+    driver.change(WQCFG, 0, wq_thresh=3)
+    driver.fake.acknowledge()
+    driver.settle()
+    assert driver.fake.asked("wq_threshold") == [{"wq": 0, "threshold": 3}]
+
+
 def test_reset_of_a_halted_device_waits_for_the_engine(driver: MockDriver) -> None:
     """No write of an abandoned descriptor may appear after the reset has ended."""
     enabled(driver)

@@ -79,6 +79,22 @@ def test_a_full_ring_keeps_the_order() -> None:
     assert port.statistics() == {"exits": 5, "outstanding": 0, "waiting": 0}
 
 
+def test_an_answer_waits_for_room_too() -> None:
+    """A parked descriptor whose answer is lost would stay for ever; answers are not acknowledged."""
+    engine = FakeEngine(ring=1)
+    port = EnginePort(engine)
+    port.barrier()
+    port.barrier()
+    port.resume(engine.exit(native.EXIT_ERROR, 0, context=4), native.RESUME_FINISH)
+    assert engine.resumed == [], "behind the request that waits"
+    engine.exits()
+    for _ in range(2):
+        engine.acknowledge(1)
+        port.dispatch()
+    assert [answer[0] for answer in engine.resumed] == [4]
+    assert port.statistics() == {"exits": 2, "outstanding": 0, "waiting": 0}
+
+
 def test_other_errors_are_raised() -> None:
     """Only a full ring is worth waiting for."""
     engine = FakeEngine()
