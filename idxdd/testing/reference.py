@@ -501,10 +501,11 @@ def _crc(run: Run, *destination: tuple[Operand, int, bool]) -> Effect:
     content = run.memory.read(wanted.src_addr, done)
     for _, address, _ in destination:
         run.memory.write(address, content)
-    if done:  # with nothing processed the value is undefined: 0
-        inverted = not run.has(OpFlag.CRC_BYPASS_INVERSION)
-        reflected = not run.has(OpFlag.CRC_BYPASS_REFLECTION)
-        effect.payload = crc(content, seed, width, inverted=inverted, reflected=reflected).to_bytes(8, "little")
+    inverted, reflected = not run.has(OpFlag.CRC_BYPASS_INVERSION), not run.has(OpFlag.CRC_BYPASS_REFLECTION)
+    value = crc(
+        content, seed, width, inverted=inverted, reflected=reflected
+    )  # of no bytes: the seed, so that any resume is right
+    effect.payload = value.to_bytes(8, "little")
     return effect
 
 

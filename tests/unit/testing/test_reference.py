@@ -294,7 +294,7 @@ def test_resumed_work_equals_unfaulted_work(opcode: Opcode, hole: int | None) ->
         else:
             change |= {"operand1": fields["operand1"] + done}
             change |= {"operand2": fields["operand2"] + done} if fields["operand2"] else {}
-        if opcode in (Opcode.CRCGEN, Opcode.COPY_CRC) and done:
+        if opcode in (Opcode.CRCGEN, Opcode.COPY_CRC):
             change["op_specific"] = record(outcome).op_specific[:4].ljust(24, b"\0")
         outcome = run(desc.replace(**change), memory)
     needs_both = opcode not in (Opcode.MEMFILL, Opcode.CRCGEN)
@@ -303,6 +303,15 @@ def test_resumed_work_equals_unfaulted_work(opcode: Opcode, hole: int | None) ->
     assert memory.read(DESTINATION, 3 * 4096) == whole.read(DESTINATION, 3 * 4096)
     if opcode in (Opcode.CRCGEN, Opcode.COPY_CRC):
         assert record(outcome).op_specific == record(straight).op_specific
+
+
+def test_crc_that_did_not_begin_gives_its_seed_back() -> None:
+    """Software that resumes with the record's value is right even when the first page was missing."""
+    wanted = CrcDescriptor.encode(opcode=Opcode.CRCGEN, flags=RECORD, src_addr=SOURCE, xfer_size=8, crc_seed=0x12345678)
+    outcome = run(wanted, Memory())
+    assert outcome.record is not None
+    assert record(outcome).bytes_completed == 0
+    assert CrcRecord.unpack(outcome.record).crc_value == 0x12345678
 
 
 def test_difference_before_the_fault_wins() -> None:
