@@ -199,10 +199,9 @@ static void serve_request(struct idxdd_engine *e, const struct request *r)
     case REQUEST_PORTAL_ADD: portal_add(e, r->portal); break;
     case REQUEST_PORTAL_CLOSE:
         if (p) {
-            if (p->closes == IDXDD_CLOSES)
-                abort(); /* the loop's mistake: it never asks so often */
+            bool insists = p->closes == IDXDD_CLOSES - 1; /* no place for another one that waits: what is left is aborted */
             p->close_request[p->closes++] = r->id;
-            portal_close(e, p, r->value, r->reason);
+            portal_close(e, p, insists ? IDXDD_STOP_ABORT : r->value, r->reason);
             return; /* acknowledged by portal_settled */
         }
         break;
