@@ -80,7 +80,8 @@ STOP_ABORT: Final[int]
 class Space:
     """The address table of one PASID: ranges of the client's addresses that the daemon has mapped."""
     def add(self, address: int, fd: int, size: int) -> None:
-        """Map `fd` (a memfd of ours) shared here and serve [address, address + size). Overlap, or not page-aligned: NativeError."""
+        """Map `fd` (a memfd of ours) shared here and serve [address, address + size). Overlap, or not page-aligned:
+        NativeError."""
     def remove(self, address: int) -> int:
         """Take the range starting at `address` out; returns its size. Memory is unmapped when the engine has moved on
         (Engine.barrier)."""
@@ -95,7 +96,8 @@ class Engine:
     def stop(self) -> None:
         """End the thread; nothing is executed any more. Idempotent."""
     def run(self, visits: int = 1) -> int:
-        """Inline: so many visits in this thread; returns descriptors finished + requests done (0 = nothing to do). Only when not started."""
+        """Inline: so many visits in this thread; returns descriptors finished + requests done (0 = nothing to do). Only
+        when not started."""
     def exits(self, maximum: int = 256) -> list[Exit]: ...
     def resume(self, context: int, generation: int, action: int, status: int = 0) -> int: ...
     # Each of these queues a request and returns its id; an Exit of kind ACK with that id says it is done.
@@ -122,7 +124,8 @@ class Engine:
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:
-        """Close every portal of these WQs (reason: enum idxdd_closed), then drain or abort; the WQs accept nothing until enabled again."""
+        """Close every portal of these WQs (reason: enum idxdd_closed), then drain or abort; the WQs accept nothing until
+        enabled again."""
     def wq_drain(self, wqs: Sequence[int]) -> int:
         """Reads every tail of these WQs once, then waits for all that was accepted; the WQs go on."""
     def pasid_drain(self, pasid: int) -> int: ...
@@ -152,7 +155,8 @@ class Engine:
         """Acknowledged when nothing executed before it is still running on an old address table."""
     # interrupts: effective at once
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None:
-        """`vector`: global = device * 32 + entry; `semaphore`: name for sem_open; `pending`: the device's idxdd_mmio mapping."""
+        """`vector`: global = device * 32 + entry; `semaphore`: name for sem_open; `pending`: the device's idxdd_mmio
+        mapping."""
     def vector_mask(self, vector: int, masked: bool) -> bool:
         """Returns whether an interrupt was pending (it is then sent on unmask)."""
     def vector_pending(self, vector: int) -> bool:
@@ -192,7 +196,8 @@ class Portal:
         """Publish one 64-byte descriptor. >= 0: its number; SUBMIT_RETRY: the WQ is full (asked and answered, as ENQCMD);
         SUBMIT_CLOSED; SUBMIT_GONE. Releases the GIL only when it must wait."""
     def submit_many(self, descriptors: Buffer, count: int | None = None) -> int:
-        """Publish as many of them, in order, as there is room for now; at least one unless the answer is retry (0 then), closed or gone (negative)."""
+        """Publish as many of them, in order, as there is room for now; at least one unless the answer is retry (0 then),
+        closed or gone (negative)."""
     def post(self, descriptor: Buffer) -> bool:
         """A dedicated WQ's posted write: False = dropped at the limit (SWERR 0x53)."""
     def wait(self, number: int, timeout: float) -> int:
@@ -215,8 +220,10 @@ class Channel:
     in_flight: int
     completed: int
     def submit(self, descriptor: Buffer, block: bool = False) -> int:
-        """Allocate a slot, copy the descriptor in (completion address, CRAV, RCR, RCI and the handle are set here), pass the gate,
-        append to the pending list, publish. >= 0: ticket; SUBMIT_RETRY: no free slot or WQ full; SUBMIT_CLOSED: gate dead, portal closed or channel fenced."""
+        """Allocate a slot, copy the descriptor in (completion address, CRAV, RCR, RCI and the handle are set here), pass
+        the gate,
+        append to the pending list, publish. >= 0: ticket; SUBMIT_RETRY: no free slot or WQ full; SUBMIT_CLOSED: gate dead,
+        portal closed or channel fenced."""
     def submit_many(self, descriptors: Buffer) -> list[int]: ...
     def reap(self, maximum: int = 256) -> list[tuple[int, int, int, bytes]]:
         """Completions since the last call: (ticket, status, txn result, 32-byte record); slots are free again."""
@@ -265,7 +272,8 @@ class IrqChannel:
     def pending_list(self, resubmit: bool) -> list[tuple[int, int]]:
         """Take the pending list, newest first; what is unfinished goes to the work list."""
     def adopt(self) -> int:
-        """After a predecessor was reaped: settle what the ring has, rebuild the work list, ring the client. Returns its length."""
+        """After a predecessor was reaped: settle what the ring has, rebuild the work list, ring the client. Returns its
+        length."""
     def sweep(self) -> int:
         """Complete everything on both lists: written status as NORMAL, zero as ABORT. Returns how many."""
     def complete(self, ticket: int, status: int, result: int) -> bool:
