@@ -109,6 +109,12 @@ class Buffer(mmap.mmap):
         with contextlib.suppress(BufferError):  # a view is alive: the memory stays until it is collected
             super().close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:  # mmap's own would close only the mapping
+        self.close()
+
     def __del__(self) -> None:
         connection = getattr(self, "_connection", None)
         if connection is None:

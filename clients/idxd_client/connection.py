@@ -136,6 +136,7 @@ class Connection:
                 queue = KernelChannel(self, opened)
                 self.request("map", channel=opened.channel_number, address=queue.address)
             else:
+                self.arena.prepare()
                 queue = WorkQueue(self, opened)
         finally:
             opened.close_fds()

@@ -32,6 +32,9 @@ from idxdd import native
 if TYPE_CHECKING:
     from idxd_client.connection import Connection, Opened
 
+LOOKS_BEFORE_WAIT = 32
+"""A full WQ is asked again so often, some microseconds in all, before a group submission waits."""
+
 
 class WorkQueue(Queue):
     """An open user WQ."""
@@ -91,6 +94,7 @@ class WorkQueue(Queue):
         portal = self._portal
         deadline = time.monotonic() + timeout
         sleep_s = RETRY_SLEEP_S[0]
+        looks = 0
         while left:
             published = portal.submit_many(descriptors)
             if published > 0:
@@ -98,8 +102,11 @@ class WorkQueue(Queue):
                 if left:
                     descriptors = descriptors[published * DESCRIPTOR_BYTES :]
                 sleep_s = RETRY_SLEEP_S[0]
+                looks = 0
             elif published in (0, native.SUBMIT_RETRY):
-                sleep_s = self._make_room(deadline, sleep_s)
+                looks += 1  # small descriptors free a slot sooner than a wait takes to set up
+                if looks > LOOKS_BEFORE_WAIT:
+                    sleep_s = self._make_room(deadline, sleep_s)
             else:
                 self._refuse(published)
         return portal.tail - 1
