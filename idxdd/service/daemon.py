@@ -35,6 +35,7 @@ from idxdd.service.portals import Channels, Closed
 from idxdd.service.reports import WqFacts
 from idxdd.service.sessions import Session, Sessions
 from idxdd.service.settings import Settings
+from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
 from idxdd.shm import memfd
@@ -62,8 +63,11 @@ class DaemonFailed(Exception):
 class Daemon:
     """One instance: devices, engine, sessions and the supervised idxdd-irq."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
-        """Take the name, make every segment, listen. DaemonFailed says why not; what was made is removed again."""
+    def __init__(self, settings: Settings, log: Log, first_irq: Spawned | None = None) -> None:
+        """Take the name, make every segment, listen. DaemonFailed says why not; what was made is removed again.
+
+        `first_irq`: an idxdd-irq spawned already; it is ours once serve() was called."""
+        self._first_irq = first_irq
         self.settings = settings
         self.log = log
         self._later: list[Resume] = []
@@ -103,6 +107,7 @@ class Daemon:
             adoption=self._adoption,
             adopted=self._adopted,
             failed=lambda why: self._fail(DaemonFailed(why, ExitCode.IRQ_CANNOT_START)),
+            first=self._first_irq,
         )
         self._register()
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import select
-import sys
 from typing import Any
 
 LINE_BYTES_MAX = 2048  # a pipe that polls writable takes this much without blocking
@@ -73,8 +72,3 @@ def forward(name: str, log: Log) -> None:
     logger.handlers = [_Forward(log)]
     logger.propagate = False
     logger.setLevel(logging.INFO)
-
-
-def fail(text: str) -> None:
-    """The one line a program ends with."""
-    print(f"idxdd: {text}", file=sys.stderr, flush=True)

@@ -4,8 +4,9 @@ import argparse
 import sys
 
 from idxdd.control.exitcodes import ExitCode
-from idxdd.service.logs import Log, fail, forward
-from idxdd.service.settings import BadSetting, settings
+from idxdd.service.notify import fail
+from idxdd.service.settings import BadSetting, Settings, settings
+from idxdd.service.spawn import spawn
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,8 +46,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from idxdd.service.daemon import Daemon, DaemonFailed, raise_descriptor_limit
-
     try:
         chosen = settings(
             instance=options.instance,
@@ -58,19 +57,40 @@ def _serve(options: argparse.Namespace) -> int:
         )
         if chosen.parent_dies:
             _die_with_parent()
-        raise_descriptor_limit()
-        log = Log()
-        forward("idxdd.device", log)
-        Daemon(chosen, log).serve()
+        return _daemon(chosen)
     except BadSetting as error:
         fail(str(error))
         return ExitCode.USAGE
     except KeyboardInterrupt:  # before the daemon took the signals
         return 130
-    except DaemonFailed as failure:
-        fail(str(failure))
-        return failure.exit_code
-    return ExitCode.OK
+
+
+def _daemon(chosen: Settings) -> int:
+    """Start idxdd-irq and import the device side by side, then serve."""
+    try:
+        irq = spawn()
+    except OSError as error:
+        fail(f"idxdd-irq cannot start: {error.strerror}")
+        return ExitCode.IRQ_CANNOT_START
+    serving = False
+    try:
+        from idxdd.service.daemon import Daemon, DaemonFailed, raise_descriptor_limit
+        from idxdd.service.logs import Log, forward
+
+        raise_descriptor_limit()
+        log = Log()
+        forward("idxdd.device", log)
+        try:
+            daemon = Daemon(chosen, log, irq)
+            serving = True
+            daemon.serve()
+        except DaemonFailed as failure:
+            fail(str(failure))
+            return failure.exit_code
+        return ExitCode.OK
+    finally:
+        if not serving:
+            irq.abandon()
 
 
 def _die_with_parent() -> None:

@@ -1,8 +1,9 @@
-"""Telling whoever started us that we are ready: systemd's socket, a descriptor, a line."""
+"""Telling whoever started us: ready, by systemd's socket or a descriptor; or why not, in one line."""
 
 import contextlib
 import os
 import socket
+import sys
 
 
 def sd_notify(state: str) -> None:
@@ -22,3 +23,8 @@ def ready_fd(fd: int | None) -> None:
     with contextlib.suppress(OSError):
         os.write(fd, b"\n")
         os.close(fd)
+
+
+def fail(text: str) -> None:
+    """The one line a program ends with."""
+    print(f"idxdd: {text}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from types import FrameType
 
 from idxdd.control.address import ENVIRONMENT
 from idxdd.control.exitcodes import ExitCode
-from idxdd.service.logs import fail
+from idxdd.service.notify import fail
 
 READY_S = 15.0
 END_S = 5.0

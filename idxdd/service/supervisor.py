@@ -4,17 +4,13 @@ Order   a successor is started only after its predecessor was reaped: two would 
 Limits  a ping a second; no answer within HUNG_S: SIGKILL. One that dies young is followed later and later, up to BACKOFF_S_MAX.
 """
 
-import os
-import select
-import signal
-import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from idxdd.service.link import Frame, Link
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
+from idxdd.service.spawn import COMMAND, Spawned, describe, spawn
 from idxdd.service.tasks import Refused
 from idxdd.shm.clock import CLOCK, NS_PER_S, Timer
 
@@ -25,8 +21,6 @@ BACKOFF_S_FIRST = 0.05
 BACKOFF_S_MAX = 5.0
 STOP_S = 2.0
 ENDING_S = 0.2  # a process that ends closes its link a little before it is gone
-LINK_FD = 3
-MODULE = "idxdd.service.irq_main"
 
 
 class IrqCannotStart(Exception):
@@ -45,9 +39,11 @@ class Supervisor:
         adoption: Callable[[], tuple[Mapping[str, Any], Sequence[int], list[Frame]]],
         adopted: Callable[[], None],
         failed: Callable[[str], None],
-        command: Sequence[str] = (sys.executable, "-m", MODULE),
+        first: Spawned | None = None,
+        command: Sequence[str] = COMMAND,
     ) -> None:
-        """`adoption()`: adopt's arguments and descriptors, and what follows; `failed(why)`: the first cannot start."""
+        """`adoption()`: adopt's arguments and descriptors, and what follows; `failed(why)`: the first cannot start;
+        `first`: one that was spawned already, which is ours from here on."""
         self._loop = loop
         self._link = link
         self._log = log
@@ -55,9 +51,9 @@ class Supervisor:
         self._adopted = adopted
         self._failed = failed
         self._command = list(command)
-        self.pid = 0
+        self._first = first
+        self._irq: Spawned | None = None
         self.restarts = 0
-        self._pidfd = -1
         self._started_ns = 0
         self._heard_ns = 0
         self._ready = False
@@ -65,21 +61,22 @@ class Supervisor:
         self._backoff_s = BACKOFF_S_FIRST
         self._timer: Timer | None = None
 
+    @property
+    def pid(self) -> int:
+        """0 while there is none."""
+        return 0 if self._irq is None else self._irq.pid
+
     def start(self) -> None:
         """Start one and send it all it must know."""
-        assert self.pid == 0, "never two"
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        assert self._irq is None, "never two"
         try:
-            self.pid = _spawn(self._command, theirs.fileno())
+            irq, self._first = self._first or spawn(self._command), None
         except OSError as error:
-            ours.close()
             return self._ended_early(f"{self._command[0]} cannot be executed: {error.strerror}")
-        finally:
-            theirs.close()
-        self._pidfd = os.pidfd_open(self.pid)
-        self._loop.register(self._pidfd, Rank.LINK, self._died)
+        self._irq = irq
+        self._loop.register(irq.pidfd, Rank.LINK, self._died)
         self._started_ns = self._heard_ns = CLOCK.now_ns()
-        self._link.connect(ours)
+        self._link.connect(irq.link)
         self._send_adoption()
         self._watch()
 
@@ -116,9 +113,9 @@ class Supervisor:
 
     def kill(self, why: str) -> None:
         """SIGKILL; the pidfd tells when it is gone."""
-        if self.pid:
-            self._log.warning(f"idxdd-irq {self.pid} is killed: {why}")
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self._irq is not None:
+            self._log.warning(f"idxdd-irq {self._irq.pid} is killed: {why}")
+            self._irq.kill()
 
     def lost(self, why: str) -> None:
         """Its link is unusable: without it, it is of no use."""
@@ -148,47 +145,28 @@ class Supervisor:
         self._timer = self._loop.timers.call_later(delay_s, self.start)
 
     def _reap(self) -> int:
+        irq, self._irq = self._irq, None
+        assert irq is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.unregister(self._pidfd)
+        self._loop.unregister(irq.pidfd)
         self._link.disconnect()
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self._pidfd)
-        self.pid, self._pidfd = 0, -1
-        return status
+        return irq.reap()
 
     def _ended_early(self, why: str) -> None:
         self._failed(f"idxdd-irq cannot start: {why}")
 
     def stop(self) -> None:
-        """Closing the link tells it to end; SIGKILL after STOP_S. Blocks so long at most; the loop has ended."""
+        """Closing the link tells it to end; SIGKILL after STOP_S. Blocks so long at most; the loop has ended. Idempotent."""
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        if not self.pid:
+        first, self._first = self._first, None
+        if first is not None:
+            first.abandon()
+        if self._irq is None:
             return
         self._link.disconnect()
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        if not poll.poll(STOP_S * 1000):
+        if not self._irq.ended_within(STOP_S):
             self.kill("it does not end")
         self._reap()
-
-
-def _spawn(command: list[str], link_fd: int) -> int:
-    """Exec, not fork: a fork would inherit the instance lock. Its own process group: Ctrl-C is for the daemon alone."""
-    return os.posix_spawn(
-        command[0],
-        command,
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, link_fd, LINK_FD)],
-        setpgroup=0,
-        setsigmask=[],
-        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
-    )
-
-
-def describe(status: int) -> str:
-    """A wait status in words."""
-    code = os.waitstatus_to_exitcode(status)
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -88,6 +88,7 @@ def refusal(live: RunningDaemon, payload: bytes) -> str:
         (encode({"v": 1, "id": 5, "op": "hello"}), "hello must be the first request"),
         (encode({"v": 1, "id": 5, "op": "alloc", "size": "4096"}), "'size' must be an integer"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # the bytes would be the test's name, and its environment
 )
 def test_a_bad_frame_is_answered_once_and_the_connection_closed(live: RunningDaemon, payload: bytes, rule: str) -> None:
     """The client learns which key broke which rule; it does not get a second try on this connection."""

@@ -107,6 +107,7 @@ def test_each_wrong_value_is_named(op: str, value: object) -> None:
         (b"\xc6\x00\x00\x00\x01a", "not one msgpack map"),
         (b"\x80" + b"\x00" * 65536, "longer than 65536"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # the bytes would be the test's name, and its environment
 )
 def test_a_bad_frame_is_refused_with_its_rule(payload: bytes, rule: str) -> None:
     """Truncated, nested, huge, doubled, or simply something else: one named error, never another exception."""
