@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #endif
 
-#define COMMON_FLAGS (FLAG_CRAV | FLAG_RCR | FLAG_RCI | FLAG_CR_TC)
+#define COMMON_FLAGS (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR | IDXDD_FLAG_RCI | IDXDD_FLAG_CR_TCS)
 
 /* Bit n: byte n of the descriptor is not zero. */
 static inline uint64_t nonzero_bytes(const uint8_t *desc)
@@ -33,11 +33,12 @@ static bool cache_control_reserved(const struct idxdd_limits *limits, uint32_t f
 {
     switch (flags & FLAG_CC) {
     case 0: return false;
-    case FLAG_CC1: return !has_cap(limits, GENCAP_CACHE_CONTROL);
-    case FLAG_CC2: return !has_cap(limits, GENCAP_DEST_READBACK);
-    case FLAG_CC2 | FLAG_CC1: return !has_cap(limits, GENCAP_CACHE_CONTROL) || !has_cap(limits, GENCAP_DEST_READBACK);
-    case FLAG_CC3: return !has_cap(limits, GENCAP_DURABLE);
-    case FLAG_CC3 | FLAG_CC2: return !has_cap(limits, GENCAP_DEST_READBACK);
+    case IDXDD_FLAG_CC1: return !has_cap(limits, IDXDD_GENCAP_CACHE_CONTROL_MASK);
+    case IDXDD_FLAG_CC2: return !has_cap(limits, IDXDD_GENCAP_DEST_READBACK_MASK);
+    case IDXDD_FLAG_CC2 | IDXDD_FLAG_CC1:
+        return !has_cap(limits, IDXDD_GENCAP_CACHE_CONTROL_MASK) || !has_cap(limits, IDXDD_GENCAP_DEST_READBACK_MASK);
+    case IDXDD_FLAG_CC3: return !has_cap(limits, IDXDD_GENCAP_DURABLE_WRITE_MASK);
+    case IDXDD_FLAG_CC3 | IDXDD_FLAG_CC2: return !has_cap(limits, IDXDD_GENCAP_DEST_READBACK_MASK);
     default: return true;
     }
 }
@@ -46,15 +47,15 @@ static bool cache_control_reserved(const struct idxdd_limits *limits, uint32_t f
 static uint32_t invalid_flags(const struct idxdd_operation *op, const struct idxdd_rules *rules, uint32_t flags)
 {
     const struct idxdd_limits *limits = op->limits;
-    uint32_t allowed = COMMON_FLAGS | rules->flags | (op->batch_member ? FLAG_FENCE : 0);
-    if (!(flags & FLAG_CRAV))
-        allowed &= ~(uint32_t)(FLAG_RCR | FLAG_CR_TC);
+    uint32_t allowed = COMMON_FLAGS | rules->flags | (op->batch_member ? IDXDD_FLAG_FENCE : 0);
+    if (!(flags & IDXDD_FLAG_CRAV))
+        allowed &= ~(uint32_t)(IDXDD_FLAG_RCR | IDXDD_FLAG_CR_TCS);
     if (!limits->user_int_en && limits->pasid_enabled && !op->priv)
-        allowed &= ~(uint32_t)FLAG_RCI;
-    if (!limits->bof_enabled || !has_cap(limits, GENCAP_BOF))
-        allowed &= ~(uint32_t)FLAG_BOF;
-    if (has_cap(limits, GENCAP_STORD_MEMORY))
-        allowed &= ~(uint32_t)FLAG_STORD;
+        allowed &= ~(uint32_t)IDXDD_FLAG_RCI;
+    if (!limits->bof_enabled || !has_cap(limits, IDXDD_GENCAP_BLOCK_ON_FAULT_MASK))
+        allowed &= ~(uint32_t)IDXDD_FLAG_BOF;
+    if (has_cap(limits, IDXDD_GENCAP_STRICT_ORDER_NO_MEMORY_MASK))
+        allowed &= ~(uint32_t)IDXDD_FLAG_STORD;
     if (cache_control_reserved(limits, flags))
         allowed &= ~(uint32_t)FLAG_CC;
     for (unsigned i = 0; i < sizeof rules->gates / sizeof *rules->gates; i++)
@@ -73,9 +74,9 @@ static uint32_t invalid_flags(const struct idxdd_operation *op, const struct idx
 static uint64_t reserved_bytes(const struct idxdd_rules *rules, uint32_t flags)
 {
     uint64_t reserved = rules->reserved;
-    if (!(flags & FLAG_CRAV))
+    if (!(flags & IDXDD_FLAG_CRAV))
         reserved |= BYTES(8, 15);
-    if (!(flags & FLAG_RCI))
+    if (!(flags & IDXDD_FLAG_RCI))
         reserved |= BYTES(36, 37);
     for (unsigned i = 0; i < sizeof rules->reserves / sizeof *rules->reserves && rules->reserves[i].flag; i++)
         if (((flags & rules->reserves[i].flag) != 0) == rules->reserves[i].set)
@@ -86,11 +87,11 @@ static uint64_t reserved_bytes(const struct idxdd_rules *rules, uint32_t flags)
 /* Row 17: the traffic class of each address the operation uses. */
 static bool traffic_class_bad(const struct idxdd_operation *op, const struct idxdd_rules *rules, uint32_t flags)
 {
-    uint32_t used = rules->flags & (FLAG_T1 | FLAG_T2 | FLAG_T3);
+    uint32_t used = rules->flags & (IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS | IDXDD_FLAG_ADDR3_TCS);
     for (unsigned i = 0; i < sizeof rules->needs / sizeof *rules->needs; i++)
         if (!(flags & rules->needs[i].with))
             used &= ~rules->needs[i].flag;
-    for (uint32_t selector = FLAG_T1; selector <= FLAG_T3; selector <<= 1)
+    for (uint32_t selector = IDXDD_FLAG_ADDR1_TCS; selector <= IDXDD_FLAG_ADDR3_TCS; selector <<= 1)
         if (used & selector && !tc_enabled(op->limits, flags, selector))
             return true;
     return false;
@@ -103,33 +104,33 @@ uint8_t idxdd_check(struct idxdd_operation *op)
     uint32_t flags = idxdd_flags(desc);
     uint8_t opcode = idxdd_opcode(desc);
 
-    if (flags & FLAG_CRAV && desc_record(desc) & 31)
-        return STATUS_RECORD_ALIGN;
+    if (flags & IDXDD_FLAG_CRAV && desc_record(desc) & 31)
+        return IDXDD_STATUS_CRA_ALIGN;
     if (op->priv && !limits->dedicated && !limits->privileged_mode)
-        return STATUS_PRIV;
-    if (flags & FLAG_CRAV && !tc_enabled(limits, flags, FLAG_CR_TC))
-        return STATUS_TRAFFIC_CLASS;
+        return IDXDD_STATUS_PRIV_BAD;
+    if (flags & IDXDD_FLAG_CRAV && !tc_enabled(limits, flags, IDXDD_FLAG_CR_TCS))
+        return IDXDD_STATUS_TRAFFIC_CLASS_CONF;
 
     const struct idxdd_rules *rules = &idxdd_rules[opcode < OPCODES ? opcode : 0];
     if (opcode >= OPCODES || !rules->name || !(limits->opcfg[opcode >> 6] >> (opcode & 63) & 1)
         || (op->batch_member && rules->not_in_batch))
-        return STATUS_BAD_OPCODE;
+        return IDXDD_STATUS_BAD_OPCODE;
 
-    if (flags != (FLAG_CRAV | FLAG_RCR)) {     /* these two alone are right for every operation */
+    if (flags != (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR)) {     /* these two alone are right for every operation */
         op->invalid_flags = invalid_flags(op, rules, flags);
         if (op->invalid_flags)
-            return STATUS_INVALID_FLAGS;
+            return IDXDD_STATUS_INVALID_FLAGS;
     }
     if (nonzero_bytes(desc) & reserved_bytes(rules, flags))
-        return STATUS_NONZERO_RESERVED;
+        return IDXDD_STATUS_NOZERO_RESERVE;
     if (!limits->dedicated && !op->batch_member && load32(desc) & 0x7FF00000u)
-        return STATUS_NONZERO_RESERVED;
+        return IDXDD_STATUS_NOZERO_RESERVE;
     if (rules->operands) {
         uint8_t status = rules->operands(op);
         if (status)
             return status;
     }
     if (limits->tc_enabled != 3 && traffic_class_bad(op, rules, flags))
-        return STATUS_TRAFFIC_CLASS;
+        return IDXDD_STATUS_TRAFFIC_CLASS_CONF;
     return 0;
 }

@@ -129,8 +129,8 @@ __attribute__((constructor)) static void choose_kernel(void)
 
 static enum idxdd_step finish(struct idxdd_operation *op, uint8_t result, uint64_t offset)
 {
-    bool expected = !(idxdd_flags(op->desc) & FLAG_CR) || result == (op->desc[40] & 1);
-    op->status = expected ? STATUS_SUCCESS : STATUS_SUCCESS_PRED;
+    bool expected = !(idxdd_flags(op->desc) & IDXDD_FLAG_CR) || result == (op->desc[40] & 1);
+    op->status = expected ? IDXDD_STATUS_SUCCESS : IDXDD_STATUS_SUCCESS_PRED;
     op->result = result;
     op->bytes_completed = (uint32_t)offset;
     return IDXDD_DONE;
@@ -141,8 +141,8 @@ enum idxdd_step idxdd_step_compare(struct idxdd_operation *op, uint64_t slice)
     uint64_t one = desc_address1(op->desc), two = desc_address2(op->desc), size = desc_size(op->desc);
     while (slice && op->progress < size) {
         uint64_t n = smaller(slice, size - op->progress);
-        const uint8_t *a = reach(op, one, op->progress, false, OPERAND_SOURCE, &n);
-        const uint8_t *b = a ? reach(op, two, op->progress, false, OPERAND_SOURCE2, &n) : NULL;
+        const uint8_t *a = reach(op, one, op->progress, false, IDXDD_OPERAND_SOURCE1, &n);
+        const uint8_t *b = a ? reach(op, two, op->progress, false, IDXDD_OPERAND_SOURCE2, &n) : NULL;
         if (!b)
             return IDXDD_FAULT;
         uint64_t same = differ(a, b, n);

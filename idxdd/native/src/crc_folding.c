@@ -28,7 +28,8 @@ INLINE("sse4.2") uint64_t word_step(const struct idxdd_polynomial *poly, bool wi
 }
 
 /* Fewer than 64 bytes, or data too short to fold. */
-INLINE("sse4.2") uint64_t words(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from, uint64_t size)
+INLINE("sse4.2") uint64_t words(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from,
+                                uint64_t size)
 {
     for (; size >= 8; size -= 8, from += 8) {
         uint64_t word;
@@ -65,7 +66,8 @@ INLINE(PCLMUL_TARGET) __m128i fold_lane(const struct idxdd_polynomial *poly, enu
 }
 
 /* The last lane and what follows it. */
-INLINE(PCLMUL_TARGET) uint64_t finish(const struct idxdd_polynomial *poly, bool wide, __m128i lane, uint8_t *to, const uint8_t *from, uint64_t size)
+INLINE(PCLMUL_TARGET) uint64_t finish(const struct idxdd_polynomial *poly, bool wide, __m128i lane, uint8_t *to, const uint8_t *from,
+                                      uint64_t size)
 {
     for (; size >= 16; size -= 16, from += 16) {
         lane = fold_lane(poly, FOLD_16, lane, load_lane(to, from, 0));
@@ -77,8 +79,8 @@ INLINE(PCLMUL_TARGET) uint64_t finish(const struct idxdd_polynomial *poly, bool 
     return words(poly, wide, reg, to, from, size);
 }
 
-INLINE(PCLMUL_TARGET) uint64_t fold_pclmul(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from,
-                                           uint64_t size)
+INLINE(PCLMUL_TARGET) uint64_t fold_pclmul(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to,
+                                           const uint8_t *from, uint64_t size)
 {
     if (size < 64)
         return words(poly, wide, reg, to, from, size);
@@ -109,7 +111,8 @@ INLINE(AVX512_TARGET) __m512i load_lanes(uint8_t *to, const uint8_t *from, uint6
 
 INLINE(AVX512_TARGET) __m512i fold_by(__m512i k, __m512i lanes, __m512i onto)
 {
-    return _mm512_ternarylogic_epi64(onto, _mm512_clmulepi64_epi128(lanes, k, 0x00), _mm512_clmulepi64_epi128(lanes, k, 0x11), 0x96);
+    __m512i low = _mm512_clmulepi64_epi128(lanes, k, 0x00), high = _mm512_clmulepi64_epi128(lanes, k, 0x11);
+    return _mm512_ternarylogic_epi64(onto, low, high, 0x96);     /* xor of the three */
 }
 
 INLINE(AVX512_TARGET) __m512i constants(const struct idxdd_polynomial *poly, enum idxdd_fold distance)
@@ -117,8 +120,8 @@ INLINE(AVX512_TARGET) __m512i constants(const struct idxdd_polynomial *poly, enu
     return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)poly->folds[distance]));
 }
 
-INLINE(AVX512_TARGET) uint64_t fold_avx512(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from,
-                                           uint64_t size)
+INLINE(AVX512_TARGET) uint64_t fold_avx512(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to,
+                                           const uint8_t *from, uint64_t size)
 {
     if (size < 256)
         return fold_pclmul(poly, wide, reg, to, from, size);

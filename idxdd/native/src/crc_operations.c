@@ -54,24 +54,24 @@ static uint64_t reversed_crc(bool wide, uint64_t crc, uint8_t *to, const uint8_t
 
 static uint64_t crc_piece(uint32_t flags, uint64_t crc, uint8_t *to, const uint8_t *from, uint64_t size)
 {
-    bool wide = flags & FLAG_CRC64, bypass = flags & FLAG_CRC_BYPASS_INVERSION;
+    bool wide = flags & IDXDD_OPFLAG_CRC_SIZE64, bypass = flags & IDXDD_OPFLAG_CRC_BYPASS_INVERSION;
     uint64_t width = wide ? UINT64_MAX : UINT32_MAX;
     if (bypass)                                 /* the seed is the MSB-first register, the kernels' is its mirror, complemented */
         crc = ~reverse_bits(crc, wide) & width;
-    crc = (flags & FLAG_CRC_BYPASS_REFLECTION ? reversed_crc : standard_crc)(wide, crc, to, from, size);
+    crc = (flags & IDXDD_OPFLAG_CRC_BYPASS_REFLECTION ? reversed_crc : standard_crc)(wide, crc, to, from, size);
     return bypass ? reverse_bits(~crc & width, wide) : crc;
 }
 
 static bool read_seed(struct idxdd_operation *op, uint32_t flags)
 {
-    uint64_t size = flags & FLAG_CRC64 ? 8 : 4, there = size, seed = 0;
+    uint64_t size = flags & IDXDD_OPFLAG_CRC_SIZE64 ? 8 : 4, there = size, seed = 0;
     const uint8_t *at = op->desc + 40;
-    if (flags & FLAG_CRC_READ_SEED)
-        at = reach(op, load64(op->desc + 48), 0, false, OPERAND_SEED, &there);
+    if (flags & IDXDD_OPFLAG_CRC_SEED_ADDR)
+        at = reach(op, load64(op->desc + 48), 0, false, IDXDD_OPERAND_SOURCE2, &there);
     if (!at)
         return false;
     if (there < size) {                         /* aligned, so never in two pages: half a seed is none */
-        fault_at(op, load64(op->desc + 48), false, OPERAND_SEED);
+        fault_at(op, load64(op->desc + 48), false, IDXDD_OPERAND_SOURCE2);
         return false;
     }
     memcpy(&seed, at, size);
@@ -84,15 +84,15 @@ enum idxdd_step idxdd_step_crc(struct idxdd_operation *op, uint64_t slice)
 {
     uint64_t src = desc_address1(op->desc), dst = desc_address2(op->desc), size = desc_size(op->desc);
     uint32_t flags = idxdd_flags(op->desc);
-    bool copy = idxdd_opcode(op->desc) == OPCODE_COPY_CRC;
+    bool copy = idxdd_opcode(op->desc) == IDXDD_OPCODE_COPY_CRC;
     if (!op->private_[SEED_READ] && !read_seed(op, flags))
         return IDXDD_FAULT;
     while (slice && op->progress < size) {
         uint64_t n = smaller(slice, size - op->progress);
-        const uint8_t *from = reach(op, src, op->progress, false, OPERAND_SOURCE, &n);
+        const uint8_t *from = reach(op, src, op->progress, false, IDXDD_OPERAND_SOURCE1, &n);
         uint8_t *to = NULL;
         if (from && copy)
-            to = reach(op, dst, op->progress, true, OPERAND_DESTINATION, &n);
+            to = reach(op, dst, op->progress, true, IDXDD_OPERAND_DESTINATION1, &n);
         if (!from || (copy && !to))
             return IDXDD_FAULT;
         op->crc = crc_piece(flags, op->crc, to, from, n);

@@ -110,7 +110,7 @@ static bool one_byte(const uint8_t pattern[16])
 enum idxdd_step idxdd_step_fill(struct idxdd_operation *op, uint64_t slice)
 {
     uint64_t dst = desc_address2(op->desc), size = desc_size(op->desc);
-    uint64_t low = load64(op->desc + 16), high = idxdd_flags(op->desc) & FLAG_FILL16 ? load64(op->desc + 40) : low;
+    uint64_t low = load64(op->desc + 16), high = idxdd_flags(op->desc) & IDXDD_OPFLAG_FILL_PATTERN16 ? load64(op->desc + 40) : low;
     uint8_t twice[32];
     for (unsigned i = 0; i < 32; i += 16) {
         store64(twice + i, low);
@@ -118,7 +118,7 @@ enum idxdd_step idxdd_step_fill(struct idxdd_operation *op, uint64_t slice)
     }
     while (slice && op->progress < size) {
         uint64_t n = smaller(slice, size - op->progress);
-        uint8_t *to = reach(op, dst, op->progress, true, OPERAND_DESTINATION, &n);
+        uint8_t *to = reach(op, dst, op->progress, true, IDXDD_OPERAND_DESTINATION1, &n);
         if (!to)
             return IDXDD_FAULT;
         if (one_byte(twice))

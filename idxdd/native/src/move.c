@@ -1,7 +1,8 @@
 /* Memory Move (operations.md 8): as if the whole source were buffered first.
  *
  * Where the destination starts inside the source the copy runs backwards, so that what is left to read is never overwritten,
- * whatever slice or fault comes between; progress then counts from the end. memmove throughout: two addresses may be the same memory.
+ * whatever slice or fault comes between; progress then counts from the end. memmove throughout: two addresses may be
+ * the same memory.
  */
 #include "reach.h"
 #include "rules.h"
@@ -12,8 +13,8 @@ static enum idxdd_step move_forwards(struct idxdd_operation *op, uint64_t src, u
 {
     while (slice && op->progress < size) {
         uint64_t n = smaller(slice, size - op->progress);
-        const uint8_t *from = reach(op, src, op->progress, false, OPERAND_SOURCE, &n);
-        uint8_t *to = from ? reach(op, dst, op->progress, true, OPERAND_DESTINATION, &n) : NULL;
+        const uint8_t *from = reach(op, src, op->progress, false, IDXDD_OPERAND_SOURCE1, &n);
+        uint8_t *to = from ? reach(op, dst, op->progress, true, IDXDD_OPERAND_DESTINATION1, &n) : NULL;
         if (!to)
             return IDXDD_FAULT;
         memmove(to, from, n);
@@ -51,8 +52,8 @@ static enum idxdd_step move_backwards(struct idxdd_operation *op, uint64_t src, 
         }
         if (!from || !to || from_size < n || to_size < n) {
             n = smaller(n, smaller(page_part(src, end), page_part(dst, end)));
-            from = reach_back(op, src, end, false, OPERAND_SOURCE, n);
-            to = from ? reach_back(op, dst, end, true, OPERAND_DESTINATION, n) : NULL;
+            from = reach_back(op, src, end, false, IDXDD_OPERAND_SOURCE1, n);
+            to = from ? reach_back(op, dst, end, true, IDXDD_OPERAND_DESTINATION1, n) : NULL;
             if (!to)
                 return IDXDD_FAULT;
         }

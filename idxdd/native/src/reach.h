@@ -41,7 +41,7 @@ static inline enum idxdd_step more_or_done(struct idxdd_operation *op, uint64_t 
 {
     if (op->progress < size)
         return IDXDD_MORE;
-    op->status = STATUS_SUCCESS;
+    op->status = IDXDD_STATUS_SUCCESS;
     op->result = 0;
     op->bytes_completed = 0;
     return IDXDD_DONE;

@@ -8,7 +8,7 @@
 
 struct idxdd_gate {                 /* `flags` need this GENCAP bit */
     uint32_t flags;
-    uint8_t gencap;
+    uint64_t gencap;
 };
 
 struct idxdd_need {                 /* `flag` is reserved unless `with` is set too */

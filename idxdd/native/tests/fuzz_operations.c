@@ -8,7 +8,10 @@
 
 #include <time.h>
 
-enum { LAYOUT_PLACE = 64, LAYOUT_JOINED = 65, LAYOUT_ACCESS = 69, LAYOUT_SLICE = 77, LAYOUT_CONTENTS = 79, LAYOUT_LIMITS = 80, INPUT_BYTES = 96 };
+enum {
+    LAYOUT_PLACE = 64, LAYOUT_JOINED = 65, LAYOUT_ACCESS = 69, LAYOUT_SLICE = 77, LAYOUT_CONTENTS = 79, LAYOUT_LIMITS = 80,
+    INPUT_BYTES = 96,
+};
 enum { PLACE_RELATIVE = 4, PLACE_ALIKE = 8, PLACE_MEMBER = 16, PLACE_PRIV = 32 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -32,17 +35,19 @@ static void check_any_limits(const uint8_t *in)
     limits.dedicated = bits >> 27 & 1;
     limits.privileged_mode = bits >> 28 & 1;
     limits.tc_enabled = bits >> 29 & 3;
-    struct idxdd_operation op = {.limits = &limits, .batch_member = in[LAYOUT_PLACE] & PLACE_MEMBER, .priv = in[LAYOUT_PLACE] & PLACE_PRIV};
+    struct idxdd_operation op = {.limits = &limits};
+    op.batch_member = in[LAYOUT_PLACE] & PLACE_MEMBER;
+    op.priv = in[LAYOUT_PLACE] & PLACE_PRIV;
     memcpy(op.desc, in, 64);
     uint8_t status = idxdd_check(&op);
-    CHECK(status == 0 || (status >= STATUS_BAD_OPCODE && status <= STATUS_TRAFFIC_CLASS));
-    CHECK((status == STATUS_INVALID_FLAGS) == (op.invalid_flags != 0));
+    CHECK(status == 0 || (status >= IDXDD_STATUS_BAD_OPCODE && status <= IDXDD_STATUS_TRAFFIC_CLASS_CONF));
+    CHECK((status == IDXDD_STATUS_INVALID_FLAGS) == (op.invalid_flags != 0));
     CHECK((op.invalid_flags & ~0xFFFFFFu) == 0 && memcmp(op.desc, in, 64) == 0);
-    op.status = status ? status : STATUS_SUCCESS;
+    op.status = status ? status : IDXDD_STATUS_SUCCESS;
     uint8_t record[32];
     idxdd_record(&op, record);
     CHECK(record[0] == op.status);
-    CHECK(!idxdd_wants_record(&op) || op.desc[4] & FLAG_CRAV);
+    CHECK(!idxdd_wants_record(&op) || op.desc[4] & IDXDD_FLAG_CRAV);
 }
 
 static void place(const uint8_t *in, uint8_t desc[64])
@@ -55,8 +60,8 @@ static void place(const uint8_t *in, uint8_t desc[64])
     memcpy(desc, in, 64);
     if (in[LAYOUT_PLACE] & PLACE_RELATIVE)      /* offsets into the space: most inputs then reach it */
         for (unsigned field = 16; field <= 48; field += field == 24 ? 24 : 8) {
-            bool pattern = field == 16 && idxdd_opcode(desc) == OPCODE_MEMFILL;
-            if (!pattern && (field < 48 || idxdd_flags(desc) & FLAG_CRC_READ_SEED))
+            bool pattern = field == 16 && idxdd_opcode(desc) == IDXDD_OPCODE_MEMFILL;
+            if (!pattern && (field < 48 || idxdd_flags(desc) & IDXDD_OPFLAG_CRC_SEED_ADDR))
                 desc_put(desc, field, load64(desc + field) + space.base, 8);
         }
     for (unsigned i = 0; i < SPACE_BYTES; i++)
@@ -88,7 +93,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* A valid descriptor in relative terms and any layout, then a few changes anywhere. */
 static void make_input(struct random *r, uint8_t in[INPUT_BYTES])
 {
-    static const uint8_t opcodes[] = {OPCODE_NOOP, OPCODE_MEMMOVE, OPCODE_MEMFILL, OPCODE_COMPARE, OPCODE_CRCGEN, OPCODE_COPY_CRC, OPCODE_BATCH, OPCODE_DRAIN};
+    static const uint8_t opcodes[] = {
+        IDXDD_OPCODE_NOOP, IDXDD_OPCODE_MEMMOVE, IDXDD_OPCODE_MEMFILL, IDXDD_OPCODE_COMPARE,
+        IDXDD_OPCODE_CRCGEN, IDXDD_OPCODE_COPY_CRC, IDXDD_OPCODE_BATCH, IDXDD_OPCODE_DRAIN,
+    };
     static const struct idxdd_space relative = {.base = 0};
     for (unsigned i = 64; i < INPUT_BYTES; i++)
         in[i] = (uint8_t)random_next(r);

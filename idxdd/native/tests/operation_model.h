@@ -36,18 +36,18 @@ static inline uint8_t *model_byte(struct model *m, uint64_t va, bool write, uint
 /* operations.md 8, steps 1 and 3 of the CRC; `reg` is MSB first. */
 static inline uint64_t model_mirror(uint64_t value, uint32_t flags, bool before)
 {
-    unsigned width = flags & FLAG_CRC64 ? 64 : 32;
+    unsigned width = flags & IDXDD_OPFLAG_CRC_SIZE64 ? 64 : 32;
     uint64_t ones = width == 64 ? UINT64_MAX : UINT32_MAX;
-    if (flags & FLAG_CRC_BYPASS_INVERSION)
+    if (flags & IDXDD_OPFLAG_CRC_BYPASS_INVERSION)
         return value & ones;
     return before ? model_reversed(~value & ones, width) : ~model_reversed(value, width) & ones;
 }
 
 static inline void model_crc_byte(struct model *m, uint32_t flags, uint8_t byte)
 {
-    unsigned width = flags & FLAG_CRC64 ? 64 : 32;
+    unsigned width = flags & IDXDD_OPFLAG_CRC_SIZE64 ? 64 : 32;
     uint64_t ones = width == 64 ? UINT64_MAX : UINT32_MAX, polynomial = width == 64 ? 0xAD93D23594C93659ull : 0x1EDC6F41u;
-    if (!(flags & FLAG_CRC_BYPASS_REFLECTION))
+    if (!(flags & IDXDD_OPFLAG_CRC_BYPASS_REFLECTION))
         byte = (uint8_t)model_reversed(byte, 8);
     for (int bit = 7; bit >= 0; bit--) {
         uint64_t out = (m->reg >> (width - 1) & 1) ^ (byte >> bit & 1);
@@ -58,9 +58,9 @@ static inline void model_crc_byte(struct model *m, uint32_t flags, uint8_t byte)
 static inline bool model_seed(struct model *m, const uint8_t *desc)
 {
     uint32_t flags = idxdd_flags(desc);
-    unsigned size = flags & FLAG_CRC64 ? 8 : 4;
+    unsigned size = flags & IDXDD_OPFLAG_CRC_SIZE64 ? 8 : 4;
     const uint8_t *at = desc + 40;
-    if (flags & FLAG_CRC_READ_SEED && !(at = model_byte(m, load64(desc + 48), false, 2, false)))
+    if (flags & IDXDD_OPFLAG_CRC_SEED_ADDR && !(at = model_byte(m, load64(desc + 48), false, 2, false)))
         return false;
     m->crc = size == 8 ? load64(at) : load32(at);
     m->reg = model_mirror(m->crc, flags, true);
@@ -74,38 +74,38 @@ static inline bool model_step(struct model *m, const uint8_t *desc)
     uint64_t one = desc_address1(desc), two = desc_address2(desc), size = desc_size(desc), k = m->progress;
     uint32_t flags = idxdd_flags(desc);
     uint8_t *a = NULL, *b = NULL;
-    bool backwards = idxdd_opcode(desc) == OPCODE_MEMMOVE && two >= one && two - one < size;
+    bool backwards = idxdd_opcode(desc) == IDXDD_OPCODE_MEMMOVE && two >= one && two - one < size;
     if (backwards)
         k = size - 1 - k;
     bool a_past = one + k < one, b_past = two + k < two;
     switch (idxdd_opcode(desc)) {
-    case OPCODE_MEMMOVE:
+    case IDXDD_OPCODE_MEMMOVE:
         if (!(a = model_byte(m, one + k, false, 1, a_past)) || !(b = model_byte(m, two + k, true, 3, b_past))) {
             m->result = backwards;
             return false;
         }
         *b = m->before[a - m->memory];
         break;
-    case OPCODE_MEMFILL:
+    case IDXDD_OPCODE_MEMFILL:
         if (!(b = model_byte(m, two + k, true, 3, b_past)))
             return false;
-        *b = flags & FLAG_FILL16 ? desc[k % 16 < 8 ? 16 + k % 16 : 40 + k % 16 - 8] : desc[16 + k % 8];
+        *b = flags & IDXDD_OPFLAG_FILL_PATTERN16 ? desc[k % 16 < 8 ? 16 + k % 16 : 40 + k % 16 - 8] : desc[16 + k % 8];
         break;
-    case OPCODE_COMPARE:
+    case IDXDD_OPCODE_COMPARE:
         if (!(a = model_byte(m, one + k, false, 1, a_past)) || !(b = model_byte(m, two + k, false, 2, b_past)))
             return false;
         if (*a != *b) {
             m->result = 1;
             m->completed = (uint32_t)k;
-            m->status = !(flags & FLAG_CR) || desc[40] & 1 ? 1 : 2;
+            m->status = !(flags & IDXDD_FLAG_CR) || desc[40] & 1 ? 1 : 2;
             return true;
         }
         break;
-    case OPCODE_COPY_CRC:
-    case OPCODE_CRCGEN:
+    case IDXDD_OPCODE_COPY_CRC:
+    case IDXDD_OPCODE_CRCGEN:
         if (!(a = model_byte(m, one + k, false, 1, a_past)))
             return false;
-        if (idxdd_opcode(desc) == OPCODE_COPY_CRC) {
+        if (idxdd_opcode(desc) == IDXDD_OPCODE_COPY_CRC) {
             if (!(b = model_byte(m, two + k, true, 3, b_past)))
                 return false;
             *b = *a;
@@ -122,8 +122,8 @@ static inline bool model_step(struct model *m, const uint8_t *desc)
 static inline bool model_run(struct model *m, const uint8_t *desc)
 {
     uint8_t opcode = idxdd_opcode(desc);
-    uint64_t size = opcode == OPCODE_NOOP ? 0 : desc_size(desc);
-    bool crc = opcode == OPCODE_CRCGEN || opcode == OPCODE_COPY_CRC;
+    uint64_t size = opcode == IDXDD_OPCODE_NOOP ? 0 : desc_size(desc);
+    bool crc = opcode == IDXDD_OPCODE_CRCGEN || opcode == IDXDD_OPCODE_COPY_CRC;
     m->result = 0;
     m->completed = (uint32_t)m->progress;
     if (crc && !m->seeded && !model_seed(m, desc))
@@ -136,7 +136,7 @@ static inline bool model_run(struct model *m, const uint8_t *desc)
     }
     if (!m->status) {
         m->completed = 0;
-        m->status = opcode == OPCODE_COMPARE && idxdd_flags(desc) & FLAG_CR && desc[40] & 1 ? 2 : 1;
+        m->status = opcode == IDXDD_OPCODE_COMPARE && idxdd_flags(desc) & IDXDD_FLAG_CR && desc[40] & 1 ? 2 : 1;
     }
     return true;
 }

@@ -30,7 +30,7 @@ static inline uint64_t random_next(struct random *r)
 static inline uint64_t random_below(struct random *r, uint64_t n) { return random_next(r) % n; }
 
 static const struct idxdd_limits all_allowed = {
-    .gencap = UINT64_MAX & ~(1ull << 53), .opcfg = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, .max_xfer_shift = 31,
+    .gencap = ~IDXDD_GENCAP_STRICT_ORDER_NO_MEMORY_MASK, .opcfg = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}, .max_xfer_shift = 31,
     .max_batch_shift = 10, .bof_enabled = 1, .pasid_enabled = 1, .user_int_en = 1, .dedicated = 1, .tc_enabled = 3,
 };
 
@@ -57,7 +57,7 @@ static inline void run_start(struct side_by_side *run, struct idxdd_space *space
 
 static inline bool has_crc_value(const struct side_by_side *run)
 {
-    return run->op.desc[7] == OPCODE_CRCGEN || run->op.desc[7] == OPCODE_COPY_CRC;
+    return run->op.desc[7] == IDXDD_OPCODE_CRCGEN || run->op.desc[7] == IDXDD_OPCODE_COPY_CRC;
 }
 
 /* Up to the next fault (true: it may be repaired and run again) or the end. Slices are random, none above `slice_max`. */

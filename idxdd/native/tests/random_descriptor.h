@@ -9,7 +9,7 @@ static inline void desc_put(uint8_t *desc, unsigned offset, uint64_t value, unsi
 static inline void desc_begin(uint8_t *desc, uint8_t opcode, uint32_t flags)
 {
     memset(desc, 0, 64);
-    desc_put(desc, 4, flags | FLAG_CRAV | FLAG_RCR, 3);
+    desc_put(desc, 4, flags | IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR, 3);
     desc[7] = opcode;
 }
 
@@ -37,38 +37,40 @@ static inline void random_descriptor(struct random *r, const struct idxdd_space 
 {
     uint64_t size = random_size(r, 5 * PAGE_BYTES), one = random_address(r, space, size), two = random_address(r, space, size);
     uint32_t specific = (uint32_t)random_next(r) & 0xF0000u;
-    if (opcode == OPCODE_COPY_CRC)                  /* may not overlap: each in its half */
-        one = space->base + (one - space->base) % (SPACE_BYTES / 2 - size), two = space->base + SPACE_BYTES / 2 + (two - space->base) % (SPACE_BYTES / 2 - size);
-    else if (opcode == OPCODE_MEMMOVE && random_below(r, 2))
+    if (opcode == IDXDD_OPCODE_COPY_CRC) {              /* may not overlap: each in its half */
+        one = space->base + (one - space->base) % (SPACE_BYTES / 2 - size);
+        two = space->base + SPACE_BYTES / 2 + (two - space->base) % (SPACE_BYTES / 2 - size);
+    } else if (opcode == IDXDD_OPCODE_MEMMOVE && random_below(r, 2)) {
         two = one + random_below(r, space->base + SPACE_BYTES - size - one + 1) % (size + 1);     /* overlap, backwards */
+    }
     desc_begin(desc, opcode, 0);
     desc_put(desc, 16, one, 8);
     desc_put(desc, 24, two, 8);
     desc_put(desc, 32, size, 4);
     switch (opcode) {
-    case OPCODE_NOOP:
+    case IDXDD_OPCODE_NOOP:
         memset(desc + 16, 0, 20);
         break;
-    case OPCODE_MEMFILL:
+    case IDXDD_OPCODE_MEMFILL:
         desc_put(desc, 16, random_below(r, 4) ? random_next(r) : 0x5555555555555555ull, 8);
-        if (specific & FLAG_FILL16) {
-            desc_put(desc, 4, FLAG_CRAV | FLAG_RCR | FLAG_FILL16, 3);
+        if (specific & IDXDD_OPFLAG_FILL_PATTERN16) {
+            desc_put(desc, 4, IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR | IDXDD_OPFLAG_FILL_PATTERN16, 3);
             desc_put(desc, 40, random_below(r, 4) ? random_next(r) : 0x5555555555555555ull, 8);
         }
         break;
-    case OPCODE_COMPARE:
-        desc_put(desc, 4, FLAG_CRAV | FLAG_RCR | (specific >> 16 & 1 ? FLAG_CR : 0), 3);
+    case IDXDD_OPCODE_COMPARE:
+        desc_put(desc, 4, IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR | (specific >> 16 & 1 ? IDXDD_FLAG_CR : 0), 3);
         desc[40] = (uint8_t)random_next(r);
         break;
-    case OPCODE_CRCGEN:
+    case IDXDD_OPCODE_CRCGEN:
         desc_put(desc, 24, 0, 8);
         /* fallthrough */
-    case OPCODE_COPY_CRC:
-        desc_put(desc, 4, FLAG_CRAV | FLAG_RCR | specific, 3);
-        if (specific & FLAG_CRC_READ_SEED)
+    case IDXDD_OPCODE_COPY_CRC:
+        desc_put(desc, 4, IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR | specific, 3);
+        if (specific & IDXDD_OPFLAG_CRC_SEED_ADDR)
             desc_put(desc, 48, space->base + random_below(r, SPACE_BYTES / 8) * 8, 8);
         else
-            desc_put(desc, 40, random_next(r), specific & FLAG_CRC64 ? 8 : 4);
+            desc_put(desc, 40, random_next(r), specific & IDXDD_OPFLAG_CRC_SIZE64 ? 8 : 4);
         break;
     }
 }
