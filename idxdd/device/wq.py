@@ -135,7 +135,7 @@ class Wqs:
 
         def start_again() -> None:
             for wq_id in aborted:
-                self.enable(wq_id, when_done(partial(started, wq_id)))
+                self.enable(wq_id, partial(started, wq_id))
             if not aborted:
                 then()
 
