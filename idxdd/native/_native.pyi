@@ -203,9 +203,12 @@ class Portal:
     def wait(self, number: int, timeout: float) -> int:
         """Until `done` >= number: spin briefly, then sleep on the bell. WAIT_*; GIL released."""
     def wait_record(self, record: Buffer, timeout: float, number: int) -> int:
-        """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone)."""
+        """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone).
+        `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0 still 0, when everything published has finished:
+        aborted, or no record was asked for."""
     def sleeping_fd(self, number: int) -> int:
-        """Arm wake_at = number and return the fd that becomes readable (asyncio); -1 if `done` is there already."""
+        """Arm wake_at = number and return the fd that becomes readable (asyncio); -1 if `done` is there already
+        (or closed, or gone). One fd per portal, shared with its channel."""
     def drain_bell(self) -> None:
         """Read what the bell holds (after the fd was readable)."""
     def close(self) -> None: ...
@@ -224,7 +227,9 @@ class Channel:
         the gate,
         append to the pending list, publish. >= 0: ticket; SUBMIT_RETRY: no free slot or WQ full; SUBMIT_CLOSED: gate dead,
         portal closed or channel fenced."""
-    def submit_many(self, descriptors: Buffer) -> list[int]: ...
+    def submit_many(self, descriptors: Buffer) -> list[int]:
+        """Tickets of those there was room for, in order; a negative last entry (SUBMIT_CLOSED, SUBMIT_GONE)
+        says why there is no more."""
     def reap(self, maximum: int = 256) -> list[tuple[int, int, int, bytes]]:
         """Completions since the last call: (ticket, status, txn result, 32-byte record); slots are free again."""
     def wait(self, completed: int, timeout: float) -> int: ...

@@ -306,8 +306,11 @@ static int map_portal(struct idxdd_wq *wq, const struct opened *opened)
 static void forget_wq(struct idxdd_wq *wq)
 {
     struct idxdd_argument argument = {.key = "portal", .number = wq->portal};
-    if (wq->channel.channel)
+    struct idxdd_argument address = {.key = "address", .number = (uint64_t)(uintptr_t)wq->channel.channel};
+    if (wq->channel.channel) {
+        tell(wq->connection, "unmap", &address, 1); /* the next mapping may get this address */
         idxdd_channel_close(&wq->channel);
+    }
     if (wq->submitter.owner)
         idxdd_submitter_close(&wq->submitter);
     if (wq->portal)

@@ -55,7 +55,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_submit_stamps_lists_and_publishes(fake: FakeChannel) -> None:
-    """The descriptor the device gets carries the record's address, the flags and the handle, and is what idxdd-irq can resubmit."""
+    """What the device gets carries the record's address, the flags and the handle, and is what idxdd-irq can resubmit."""
     fake.write_record(15, b"\xee" * 32)
     tickets = [fake.channel.submit(descriptor()) for _ in range(16)]
     assert fake.pending() == tickets
@@ -304,7 +304,7 @@ def test_sleeping_fd(fake: FakeChannel) -> None:
 
 
 def test_a_fenced_owner_fails_what_is_not_in_the_ring(fake: FakeChannel) -> None:
-    """After `fenced` idxdd-irq touches nothing: what it swept is in the ring, the rest is the owner's to fail. Exactly once each."""
+    """After `fenced` idxdd-irq touches nothing: what it swept is in the ring, the rest is the owner's to fail; once each."""
     tickets = fake.channel.submit_many(descriptor() * 4)
     fake.complete(tickets[1], status=1)
     fake.shut(REVOKED, 4)
