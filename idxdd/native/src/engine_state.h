@@ -19,7 +19,7 @@
 #define IDXDD_DESCRIPTORS_PER_TURN 64u   /* of one portal, before the next portal's turn */
 #define IDXDD_CONTEXTS_PER_PORTAL 32u    /* parked, waiting and running */
 #define IDXDD_OVERFLOW_INTERVAL_NS 1000000
-#define IDXDD_IDLE_GRANT_NS 200000       /* an idle portal keeps its grant so long when another one starves */
+#define IDXDD_WAKING_NS 200000           /* a portal that starved keeps its grant so long: its client may be waking up */
 #define IDXDD_CLOSES 4u                  /* closes of one portal that can be under way at once: owner, WQ, administrator, shutdown */
 #define IDXDD_BELT_MS 1000               /* a sleep ends by itself after this */
 
@@ -70,7 +70,7 @@ struct portal {
     int doorbell, wake;
     uint64_t head;                   /* accepted: next number to take */
     uint64_t limit, limit_max;       /* granted now; the highest ever granted */
-    uint64_t granted_at_ns;
+    uint64_t kept_until_ns;          /* an idle grant is not withdrawn before */
     uint32_t close_request[IDXDD_CLOSES], closes; /* to acknowledge when nothing is in flight any more */
     uint64_t dropped_seen, overflow_at_ns;
     uint64_t rung;                   /* the wake_at that was rung for */

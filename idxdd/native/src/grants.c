@@ -2,8 +2,9 @@
  *
  * Invariant         queued + sum(limit - head) <= capacity, but for what a close or a drain's sweep found beyond a withdrawn limit.
  * Who is served     a portal is active while it shows work or asks; the capacity is divided among active portals. One that met its
- *                   limit with nothing granted starves; freed room goes to the starving in the order in which they asked, and a grant
- *                   that lies idle is withdrawn for them. A descriptor above a withdrawn limit waits in its slot.
+ *                   limit with nothing granted starves; freed room goes to the starving in rotation, and an idle portal's grant is
+ *                   withdrawn for them (not one that was given to a starving portal just now: its client may still be waking up).
+ *                   A descriptor above a withdrawn limit waits in its slot.
  * The answer        `answered` follows `want` only after this was tried: a limit still at the tail then means retry, as ENQCMD.
  */
 #include "engine_state.h"
@@ -60,7 +61,7 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
         if (q == for_whom || !q->open || q->limit <= q->head)
             continue;
         uint64_t tail = atomic_load_explicit(&q->client->tail, memory_order_acquire);
-        bool idle = tail == q->head && e->now_ns - q->granted_at_ns > IDXDD_IDLE_GRANT_NS;
+        bool idle = tail == q->head && e->now_ns >= q->kept_until_ns;
         if (idle)
             grant_set(wq, q, q->head);
         else if (outstanding(q) > part)
@@ -68,7 +69,7 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
     }
 }
 
-static bool give(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+static bool give(struct wq *wq, struct portal *p)
 {
     uint32_t have = outstanding(p), part = share(wq);
     uint64_t base = p->limit > p->head ? p->limit : p->head;
@@ -83,10 +84,8 @@ static bool give(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         slots = 0;
     if (more > slots)
         more = slots;
-    if (more) {
+    if (more)
         grant_set(wq, p, base + more);
-        p->granted_at_ns = e->now_ns;
-    }
     return outstanding(p) > 0;
 }
 
@@ -95,8 +94,9 @@ static void serve_starving(struct idxdd_engine *e, struct wq *wq)
 {
     for (uint32_t i = 0; i < wq->portal_count && wq->starving && room(wq) > 0; i++) {
         struct portal *q = wq->portals[(wq->turn + i) % wq->portal_count];
-        if (q->open && q->starving && give(e, wq, q)) {
+        if (q->open && q->starving && give(wq, q)) {
             starve(wq, q, false);
+            q->kept_until_ns = e->now_ns + IDXDD_WAKING_NS;
             portal_ring(q);
         }
     }
@@ -119,7 +119,7 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         serve_starving(e, wq);
     }
     if (!p->starving && (wq->starving == 0 || outstanding(p)))
-        give(e, wq, p);
+        give(wq, p);
     if (!asks)
         return;
     portal_active(wq, p, true);
