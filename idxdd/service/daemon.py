@@ -10,7 +10,6 @@ Crash            killed, it leaves names in /dev/shm; the next start sweeps them
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +48,6 @@ from idxdd.shm.segment import Segment
 SHUTDOWN_S = 1.0
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 CHANNELS_PER_FRAME = 3
-NOFILE = 65536
 
 
 class DaemonFailed(Exception):
@@ -299,7 +297,7 @@ class Daemon:
 
     def _announce(self) -> None:
         self._ready = True
-        self.log.info(f"ready: {', '.join(self.devices)} at {self.settings.socket}", instance=self.settings.instance)
+        self.log.info(f"ready: {', '.join(self.devices)} at {self._listener.path}", instance=self.settings.instance)
         sd_notify(f"READY=1\nMAINPID={os.getpid()}")
         ready_fd(self.settings.ready_fd)
 
@@ -461,11 +459,3 @@ def _read_config(path: str | None) -> Any:
 
 def _pages(size: int) -> int:
     return -(-size // 4096) * 4096
-
-
-def raise_descriptor_limit() -> None:
-    """A portal takes several descriptors; the soft limit of 1024 is for select(2), which is not used here."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = NOFILE if hard == resource.RLIM_INFINITY else min(NOFILE, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

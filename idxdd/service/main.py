@@ -1,12 +1,15 @@
 """idxdd: `serve` runs the daemon in the foreground, `run` a private one around a command."""
 
 import argparse
+import resource
 import sys
 
 from idxdd.control.exitcodes import ExitCode
 from idxdd.service.notify import fail
 from idxdd.service.settings import BadSetting, Settings, settings
 from idxdd.service.spawn import spawn
+
+NOFILE = 65536
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +70,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _daemon(chosen: Settings) -> int:
     """Start idxdd-irq and import the device side by side, then serve."""
+    _raise_descriptor_limit()
     try:
         irq = spawn()
     except OSError as error:
@@ -74,10 +78,9 @@ def _daemon(chosen: Settings) -> int:
         return ExitCode.IRQ_CANNOT_START
     serving = False
     try:
-        from idxdd.service.daemon import Daemon, DaemonFailed, raise_descriptor_limit
+        from idxdd.service.daemon import Daemon, DaemonFailed
         from idxdd.service.logs import Log, forward
 
-        raise_descriptor_limit()
         log = Log()
         forward("idxdd.device", log)
         try:
@@ -91,6 +94,14 @@ def _daemon(chosen: Settings) -> int:
     finally:
         if not serving:
             irq.abandon()
+
+
+def _raise_descriptor_limit() -> None:
+    """A portal takes several descriptors; the soft limit of 1024 is for select(2), which is not used here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = NOFILE if hard == resource.RLIM_INFINITY else min(NOFILE, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _die_with_parent() -> None:

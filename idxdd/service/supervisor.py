@@ -16,9 +16,9 @@ from idxdd.shm.clock import CLOCK, NS_PER_S, Timer
 
 PING_S = 1.0
 HUNG_S = 5.0
-YOUNG_S = 5.0
+YOUNG_S = 1.0
 BACKOFF_S_FIRST = 0.05
-BACKOFF_S_MAX = 5.0
+BACKOFF_S_MAX = 2.0
 STOP_S = 2.0
 ENDING_S = 0.2  # a process that ends closes its link a little before it is gone
 

@@ -1,6 +1,7 @@
 """The daemon as a process: it starts ready, ends clean, is the only one of its name, and survives deaths around it."""
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -19,6 +20,8 @@ from waiting import wait_until
 from idxdd.control import wire
 from idxdd.control.client import ControlClient, DaemonAbsent, DeviceGone, RequestError
 from idxdd.control.exitcodes import ExitCode
+from idxdd.native import LAYOUT, Words
+from idxdd.service.portals import Closed
 from idxdd.shm import names
 
 RUN = [sys.executable, "-m", "idxdd", "run"]
@@ -411,6 +414,29 @@ def test_an_irq_that_keeps_dying_is_tried_later_and_later(daemon: RunningDaemon)
         wait_until(lambda pid=pid: daemon.irq_pid() != pid, 10, "it is reaped")
     assert "starting another in 0 s" in daemon.said
     assert wait_until(daemon.irq_pid, 10, "there is an idxdd-irq")
+
+
+def test_a_client_that_stays_inside_the_gate_is_fenced(daemon: RunningDaemon) -> None:
+    """It would hold a disable forever: its portal is revoked, its channel swept and marked fenced; another client goes on."""
+    with daemon.connect() as stuck, daemon.connect() as other:
+        _, fds = stuck.request("open", wq="dsa0/wq0.2")
+        free = open_wq(other, "dsa0/wq0.2")["portal"]
+        page = mmap.mmap(fds[0], LAYOUT["portal_client"])
+        device = mmap.mmap(fds[1], 4096, prot=mmap.PROT_READ)
+        words = Words(page), Words(device)
+        words[0].store32(LAYOUT["portal_client.in_submit"], 1)
+        started = time.monotonic()
+        other.request("disable_wq", wq="dsa0/wq0.2")
+        assert time.monotonic() - started < 5
+        wait_until(lambda: words[1].load32(LAYOUT["portal_device.fenced"]) == 1, 5, "the channel is fenced")
+        assert words[1].load32(LAYOUT["portal_device.closed"]) == Closed.REVOKED
+        other.request("enable_wq", wq="dsa0/wq0.2")
+        other.request("reopen", portal=free)
+        for word in words:
+            word.release()
+        page.close()
+        device.close()
+        wire.close_all(fds)
 
 
 # ---- administration ---------------------------------------------------------------------------------------------------
