@@ -204,8 +204,8 @@ class Portal:
         """Until `done` >= number: spin briefly, then sleep on the bell. WAIT_*; GIL released."""
     def wait_record(self, record: Buffer, timeout: float, number: int) -> int:
         """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone).
-        `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0 still 0, when everything published has finished:
-        aborted, or no record was asked for."""
+        `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0
+        still 0, when everything published has finished: aborted, or no record was asked for."""
     def sleeping_fd(self, number: int) -> int:
         """Arm wake_at = number and return the fd that becomes readable (asyncio); -1 if `done` is there already
         (or closed, or gone). One fd per portal, shared with its channel."""

@@ -211,6 +211,11 @@ static int sleep_until(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uin
     link_waiter(bell, waiter);
     settle(bell);
     while ((answer = look(bell, waiter)) == IDXDD_WAIT_PENDING) {
+        if (waiter->answered) {            /* a portal that was closed has been reopened: ask again */
+            waiter->answered = false;
+            settle(bell);
+            continue;
+        }
         uint64_t now = idxdd_now_ns();
         if (now >= deadline_ns) {
             answer = IDXDD_WAIT_TIMEOUT;
