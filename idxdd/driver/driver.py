@@ -19,7 +19,7 @@ from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_co
 from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
-from idxdd.driver.state import CHANNELS_MAX, VERSION, StateSegment
+from idxdd.driver.state import CHANNELS_MAX, VERSION, DriverState, StateSegment
 from idxdd.driver.submit import Channel, fence_channel
 from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
 from idxdd.driver.wq import Wq, disable_pasid, drv_disable_wq, drv_enable_wq, set_pasid
@@ -182,6 +182,13 @@ class Driver:
     def _refuse(self, number: int, error: DriverError) -> None:
         self._emit({"id": number, "error": {"code": error.code, "text": error.text}})
 
+    def _begun(self, device: Device, verb: int) -> bool:
+        """A predecessor had begun this verb: what it asks for may have been done."""
+        return verb <= device.block.verb_high
+
+    def _begin(self, device: Device, verb: int) -> None:
+        device.block.verb_high = max(device.block.verb_high, verb)
+
     def _find_wq(self, arguments: Message) -> Wq:
         number = arguments.get("wq")
         if isinstance(number, int) and number // _WQS_PER_DEVICE in self.devices:
@@ -257,11 +264,7 @@ class Driver:
 
     def _count_opens(self) -> None:
         for opened in self.state.opens():
-            wq = self._find_wq({"wq": opened.wq})
-            if opened.closing and opened.closing == wq.device.block.closed:
-                opened.verb = 0  # its close was done but for this
-            else:
-                wq.clients += 1
+            self._find_wq({"wq": opened.wq}).clients += 1
 
     def close(self) -> None:
         """Let go of every mapping and descriptor; the state stays for a successor."""
@@ -314,9 +317,12 @@ class Driver:
         device = self._find_device(arguments)
         if device.name not in self.configs:
             raise DriverError(EINVAL, f"{device.name}: no configuration names this device")
-        return ("device", device.index), self._enable_device(device)
+        return ("device", device.index), self._enable_device(device, arguments["id"])
 
-    def _enable_device(self, device: Device) -> Steps:
+    def _enable_device(self, device: Device, verb: int) -> Steps:
+        if self._begun(device, verb) and device.state is DriverState.ENABLED:
+            return  # a predecessor did it and could not say so
+        self._begin(device, verb)
         yield from bind.bind_device(device, self.configs[device.name])
 
     def _verb_disable_device(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
@@ -332,9 +338,12 @@ class Driver:
     def _verb_enable_wq(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
         _close_all(fds)
         wq = self._find_wq(arguments)
-        return ("device", wq.device.index), self._enable_wq(wq)
+        return ("device", wq.device.index), self._enable_wq(wq, arguments["id"])
 
-    def _enable_wq(self, wq: Wq) -> Steps:
+    def _enable_wq(self, wq: Wq, verb: int) -> Steps:
+        if self._begun(wq.device, verb) and wq.block.bound:
+            return
+        self._begin(wq.device, verb)
         settings = self._wq_settings(wq)
         if settings.type is WqType.NONE:
             raise DriverError(ENODEV, f"{wq.label}: type: the WQ has none, so no driver takes it")
@@ -406,16 +415,16 @@ class Driver:
         opened = next((block for block in mine if block.closing == verb), None)
         if opened is None:
             opened = next((block for block in mine if not block.closing), None)
-            if opened is None or wq.device.block.closed == verb:
+            if opened is None or self._begun(wq.device, verb):
                 return {}
             opened.closing = verb
+        self._begin(wq.device, verb)
         if wq.block.bound and wq.type is WqType.USER:
             if wq.dedicated:
                 yield from disable_pasid(wq)
                 wq.block.pasid = 0
             else:
                 yield from drain_pasid(wq.device, pasid)
-        wq.device.block.closed = verb
         opened.verb = 0
         wq.clients = max(0, wq.clients - 1)
         return {}
@@ -438,7 +447,7 @@ class Driver:
             block = self.state.channel(slot)
             adopted = block.owner == number + 1
             if not adopted:
-                block.clear()
+                self.state.clear_channel(slot)
             try:
                 native = _native.IrqChannel(
                     channel_fd=fds[0], ring_fd=fds[1], portal_client_fd=fds[2], wake_fd=fds[3], slots=slots,
@@ -467,10 +476,9 @@ class Driver:
             return {}
         yield Wait(f"channel {number}: fencing to end", lambda: channel.live or channel.fenced)
         swept = channel.flush_pending()
+        channel.close()  # its state stays: until this is answered, a successor gets the channel again
         del self.channels[number]
         channel.wq.channels.pop(number, None)
-        channel.block.owner = 0
-        channel.close()
         return {"swept": swept}
 
 

@@ -70,6 +70,8 @@ class Header(Block):
     """0 none, else 1 + which copy of the configuration holds."""
     config_bytes_0 = Word(32)
     config_bytes_1 = Word(40)
+    opens_high = Word(48)
+    """Entries of opens from here on were never used."""
 
 
 class WqBlock(Block):
@@ -113,8 +115,8 @@ class DeviceBlock(Block):
     command_position = Word(64)
     """MMIO ring position of the write: it was issued if the tail is past it."""
     probed = Word(72, 4)
-    closed = Word(80)
-    """Number of the last close verb that was done, stored before its open is forgotten."""
+    verb_high = Word(80)
+    """Highest number of a verb that was begun: verbs of a device run in order, so one up to here is a repeat."""
     swerr_saved = Word(76, 4)
     """1: `swerr` holds an error (it stays until the next one)."""
 
@@ -143,12 +145,6 @@ class ChannelBlock(Block):
     """1 + channel number, stored last; 0 = free."""
     fence_step = Word(8)
     """FENCE_*: how far fencing this channel has come."""
-
-    def clear(self) -> None:
-        """Before a new channel takes it over."""
-        self.owner = 0
-        for offset in range(8, self.SIZE, 8):
-            self.words.store64(self.base + offset, 0)
 
 
 class OpenBlock(Block):
@@ -190,6 +186,13 @@ class StateSegment:
     def channel(self, slot: int) -> ChannelBlock:
         return ChannelBlock(self.words, self.channel_offset(slot))
 
+    def clear_channel(self, slot: int) -> None:
+        """Before a new channel takes it over: its owner first."""
+        self.channel(slot).owner = 0
+        start = self.channel_offset(slot) + 8
+        end = self.channel_offset(slot) + ChannelBlock.SIZE
+        self.memory[start:end] = bytes(end - start)
+
     def channel_offset(self, slot: int) -> int:
         """Byte offset of a channel's block in the segment."""
         return _CHANNELS + slot * ChannelBlock.SIZE
@@ -200,7 +203,7 @@ class StateSegment:
 
     def opens(self) -> Iterator[OpenBlock]:
         """Every open there is."""
-        for entry in range(OPENS_MAX):
+        for entry in range(self.header.opens_high):
             block = self.open_block(entry)
             if block.verb:
                 yield block
@@ -210,6 +213,7 @@ class StateSegment:
         for entry in range(OPENS_MAX):
             block = self.open_block(entry)
             if not block.verb:
+                self.header.opens_high = max(self.header.opens_high, entry + 1)
                 block.wq, block.pasid, block.client, block.closing = wq, pasid, client, 0
                 block.verb = verb
                 return block

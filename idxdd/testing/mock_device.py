@@ -1,0 +1,355 @@
+"""A device as the driver meets it, in plain Python and one thread: registers behind a real MMIO ring, commands, causes.
+
+`pump` applies what was posted and finishes commands; `raise_cause`, `latch_swerr`, `halt` make things happen. Nothing
+here checks a configuration or runs a descriptor: MockChannel plays the client and the record writer of a kernel channel.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from idxdd.native import LAYOUT, Words
+from idxdd.shm import bells, memfd
+from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio, DriverMmio
+from idxdd.spec.codes import CmdErr, Command, DeviceState, InterruptCause, ResetType, WqState
+from idxdd.spec.layout import Register
+from idxdd.spec.limits import BAR0_BYTES_MIN
+from idxdd.spec.registers import (
+    CMD,
+    CMDCAP,
+    CMDSTS,
+    ENGCAP,
+    GENCAP,
+    GENCTRL,
+    GENSTS,
+    GRPCAP,
+    GRPCFG,
+    INTCAUSE,
+    MSIXPERM,
+    OFFSETS,
+    OPCAP,
+    SWERR,
+    VERSION,
+    WQCAP,
+    WQCFG,
+)
+
+WQS: Final = 8
+VECTORS: Final = WQS + 1
+_PENDING: Final = LAYOUT["mmio.pending"]
+_STATE_DWORD: Final = 24
+
+
+@dataclass
+class MockDevice:
+    """One device; change the fields to make it refuse, be slow, or be of another kind."""
+
+    name: str = "dsa0"
+    config_en: bool = True
+    shared_mode: bool = True
+    int_handles: bool = True
+    hold_commands: bool = False
+    """Commands stay active until finish_command()."""
+    refuse: dict[Command, int] = field(default_factory=dict)
+    """CMDSTS.error of a command."""
+    handles: dict[int, int] = field(default_factory=dict)
+    """Handle of a table index; else the index itself."""
+    commands: list[tuple[Command, int, bool]] = field(default_factory=list)
+    """Every command that was taken: code, operand, int_req."""
+    writes: list[tuple[int, int, int]] = field(default_factory=list)
+    """Every posted write that was applied: offset, width, value."""
+    posted: list[int] = field(default_factory=list)
+    """Vectors whose semaphore would have been posted."""
+
+    def __post_init__(self) -> None:
+        self.bar0 = bytearray(BAR0_BYTES_MIN)
+        self.ring = bytearray(MMIO_SIZE)
+        self.words = Words(self.bar0)
+        self.ring_words = Words(self.ring)
+        self.mmio = DeviceMmio(self.ring)
+        self._active: CMD | None = None
+        offsets = OFFSETS.encode(grpcfg=0x600, wqcfg=0x800, msix_perm=0x400)
+        self.offsets = offsets
+        commands = sum(1 << command for command in Command if command <= Command.ABORT_PASID)
+        if self.int_handles:
+            commands |= 1 << Command.REQUEST_INT_HANDLE | 1 << Command.RELEASE_INT_HANDLE
+        for register in (
+            VERSION(0x200),
+            GENCAP.encode(cmd_cap=True, block_on_fault=True, max_xfer_shift=31, max_batch_shift=10, config_en=self.config_en),
+            WQCAP.encode(
+                total_wq_size=128, num_wqs=WQS, wqcfg_size=1, shared_mode=self.shared_mode, dedicated_mode=True, priority=True,
+                op_config=True,
+            ),
+            GRPCAP.encode(num_groups=4, total_rdbufs=96, rdbuf_ctrl=True, rdbuf_limit=True),
+            ENGCAP.encode(num_engines=4),
+            OPCAP(0x3F),
+            offsets,
+            CMDCAP(commands),
+        ):  # fmt: skip
+            self.set(register)
+        self._reset_tables()
+
+    # ---- registers, from the device's side ----
+    def get(self, register: type[Register], at: int | None = None) -> int:
+        """A register's bits."""
+        offset = register.offset if at is None else at
+        return int.from_bytes(self.bar0[offset : offset + register.width_bytes], "little")
+
+    def set(self, register: Register, at: int | None = None) -> None:
+        """Store a register's bits, whatever its access mode."""
+        offset = register.offset if at is None else at
+        self.bar0[offset : offset + register.width_bytes] = register.raw.to_bytes(register.width_bytes, "little")
+
+    def wqcfg_at(self, wq: int) -> int:
+        return self.offsets.wqcfg + 64 * wq
+
+    def wqcfg(self, wq: int) -> WQCFG:
+        return WQCFG(self.get(WQCFG, self.wqcfg_at(wq)))
+
+    def grpcfg(self, group: int) -> GRPCFG:
+        return GRPCFG(self.get(GRPCFG, self.offsets.grpcfg + 64 * group))
+
+    def permission(self, vector: int) -> MSIXPERM:
+        return MSIXPERM(self.get(MSIXPERM, self.offsets.msix_perm + 8 * vector))
+
+    @property
+    def state(self) -> DeviceState:
+        return DeviceState(GENSTS(self.get(GENSTS)).state)
+
+    def set_state(self, state: DeviceState, reset_type: ResetType = ResetType.SOFTWARE) -> None:
+        self.set(GENSTS.encode(state=state, reset_type=reset_type))
+
+    # ---- what happens ----
+    def post(self, vector: int) -> None:
+        """Signal a vector: only if it was not pending."""
+        if not self.ring_words.exchange32(_PENDING + 4 * vector, 1):
+            self.posted.append(vector)
+
+    def raise_cause(self, cause: int) -> None:
+        """Set causes, then signal vector 0."""
+        self.set(INTCAUSE(self.get(INTCAUSE) | cause))
+        self.post(0)
+
+    def latch_swerr(self, error: SWERR) -> None:
+        """As hardware: the first is latched with its interrupt, another only sets overflow."""
+        now = SWERR(self.get(SWERR))
+        if now.valid:
+            self.set(now.replace(overflow=True))
+            return
+        self.set(error.replace(valid=True, overflow=now.overflow))
+        self.raise_cause(InterruptCause.ERR)
+
+    def halt(self, reset_type: ResetType = ResetType.SOFTWARE) -> None:
+        """Halt, with its cause if the driver enabled it."""
+        self.set_state(DeviceState.HALT, reset_type)
+        if GENCTRL(self.get(GENCTRL)).halt_int_en:
+            self.raise_cause(InterruptCause.HALT)
+
+    def pump(self, maximum: int = 1 << 20) -> int:
+        """Apply posted writes; returns how many."""
+        return self.mmio.apply(self._write, maximum)
+
+    def finish_command(self) -> None:
+        """End a held command."""
+        cmd, self._active = self._active, None
+        assert cmd is not None, "no command is active"
+        self._finish(cmd)
+
+    # ---- the bus ----
+    def _write(self, offset: int, width: int, value: int) -> None:
+        self.writes.append((offset, width, value))
+        if offset == CMD.offset:
+            return self._command(CMD(value))
+        if offset == INTCAUSE.offset:
+            return self.set(INTCAUSE(self.get(INTCAUSE) & ~value))
+        if SWERR.offset <= offset < SWERR.offset + 32:
+            if offset == SWERR.offset:
+                self.set(SWERR(self.get(SWERR) & ~(value & 3)))
+            return None
+        if offset < GENCTRL.offset and offset >= VERSION.offset and offset not in (0x80,):
+            return None  # capabilities
+        wq, byte = divmod(offset - self.offsets.wqcfg, 64)
+        if 0 <= wq < WQS and byte == _STATE_DWORD:
+            return None
+        self.bar0[offset : offset + width] = value.to_bytes(width, "little")
+        return None
+
+    def _command(self, cmd: CMD) -> None:
+        if self._active is not None:
+            return  # 0x52; the driver never does this
+        self.commands.append((Command(cmd.command), cmd.operand, cmd.int_req))
+        self.set(CMDSTS.encode(active=True))
+        if self.hold_commands:
+            self._active = cmd
+        else:
+            self._finish(cmd)
+
+    def _finish(self, cmd: CMD) -> None:
+        command = Command(cmd.command)
+        error = self.refuse.get(command, CmdErr.SUCCESS)
+        result = 0
+        if not error:
+            error, result = self._execute(command, cmd.operand)
+        self.set(CMDSTS.encode(error=error, result=result))
+        if cmd.int_req:
+            self.raise_cause(InterruptCause.CMD)
+
+    def _execute(self, command: Command, operand: int) -> tuple[int, int]:
+        selected = [16 * (operand >> 16) + bit for bit in range(16) if operand >> bit & 1]
+        if command is Command.ENABLE_DEVICE:
+            if self.state is not DeviceState.DISABLED:
+                return CmdErr.DEV_ENABLED, 0
+            self.set_state(DeviceState.ENABLED)
+        elif command in (Command.DISABLE_DEVICE, Command.RESET_DEVICE):
+            if command is Command.RESET_DEVICE:
+                self._reset_tables()
+                self.set(GENCTRL(0))
+                self.set(INTCAUSE(0))
+            for wq in range(WQS):
+                self._set_wq_state(wq, WqState.DISABLED)
+            self.set_state(DeviceState.DISABLED)
+        elif command is Command.ENABLE_WQ:
+            if self.wqcfg(operand).wq_state is WqState.ENABLED:
+                return CmdErr.WQ_ENABLED, 0
+            self._set_wq_state(operand, WqState.ENABLED)
+        elif command is Command.DISABLE_WQ:
+            if any(self.wqcfg(wq).wq_state is not WqState.ENABLED for wq in selected):
+                return CmdErr.WQ_NOT_ENABLED, 0
+            for wq in selected:
+                self._set_wq_state(wq, WqState.DISABLED)
+        elif command is Command.RESET_WQ:
+            for wq in selected:
+                self.set(WQCFG.encode(wq_size=self.wqcfg(wq).wq_size, op_config=0x3F), self.wqcfg_at(wq))
+        elif command is Command.REQUEST_INT_HANDLE:
+            return CmdErr.SUCCESS, self.handles.get(operand, operand)
+        return CmdErr.SUCCESS, 0
+
+    def _set_wq_state(self, wq: int, state: WqState) -> None:
+        self.set(self.wqcfg(wq).replace(wq_state=state), self.wqcfg_at(wq))
+
+    def _reset_tables(self) -> None:
+        for wq in range(WQS):
+            self.set(WQCFG.encode(op_config=0x3F), self.wqcfg_at(wq))
+        for group in range(4):
+            self.set(GRPCFG.encode(rdbufs_allowed=96), self.offsets.grpcfg + 64 * group)
+        for vector in range(VECTORS):
+            self.set(MSIXPERM(0), self.offsets.msix_perm + 8 * vector)
+
+    # ---- the driver's window ----
+    def driver_mmio(self) -> TracedMmio:
+        """A new window, as a successor maps it; reading pumps this device."""
+        return TracedMmio(self.bar0, self.ring, lambda: None, name=self.name, pump=self.pump)
+
+
+class TracedMmio(DriverMmio):
+    """The driver's window, with every access in the order the driver made it: ("read" | "write", offset[, value])."""
+
+    trace: list[tuple[str, int, int]]
+    on_post: Callable[[int], object]
+    """Called before each posted write, with its offset."""
+
+    def __init__(self, *args: object, **keywords: object) -> None:
+        super().__init__(*args, **keywords)  # type: ignore[arg-type]
+        self.trace = []
+        self.on_post = lambda offset: None
+
+    def _load(self, offset: int, width: int) -> int:
+        value = super()._load(offset, width)
+        self.trace.append(("read", offset, value))
+        return value
+
+    def read32(self, offset: int) -> int:
+        value = super().read32(offset)
+        self.trace.append(("read", offset, value))
+        return value
+
+    def read64(self, offset: int) -> int:
+        value = super().read64(offset)
+        self.trace.append(("read", offset, value))
+        return value
+
+    def _post(self, offset: int, width_bytes: int, value: int) -> None:
+        self.on_post(offset)
+        super()._post(offset, width_bytes, value)
+        self.trace.append(("write", offset, value))
+
+
+class MockChannel:
+    """A client's kernel channel, both as its client writes it and as the device writes its records."""
+
+    def __init__(self, number: int = 1, slots: int = 32) -> None:
+        self.number, self.slots = number, slots
+        self.sequence = 0
+        names = {"channel": "channel", "ring": "completion_ring", "portal": "portal_client"}
+        self.fds = {key: memfd.create(f"mock-{key}", _pages(LAYOUT[struct])) for key, struct in names.items()}
+        self.maps = {key: memfd.map_shared(fd, _pages(LAYOUT[names[key]])) for key, fd in self.fds.items()}
+        self.words = {key: Words(window) for key, window in self.maps.items()}
+        self.wake_ours, theirs = bells.create_wake_pair()
+        self.bell = socket.socket(fileno=theirs)
+        self.pidfd = os.pidfd_open(os.getpid())
+        self.taken = 0
+
+    def handed_over(self) -> list[int]:
+        """The five descriptors of attach, duplicated: whoever gets them owns them."""
+        return [os.dup(fd) for fd in (self.fds["channel"], self.fds["ring"], self.fds["portal"], self.wake_ours, self.pidfd)]
+
+    # ---- the client ----
+    def push(self, slot: int, sequence: int | None = None) -> int:
+        """Append to the pending list; returns the ticket."""
+        self.sequence = sequence = self.sequence + 1 if sequence is None else sequence
+        tail = self.words["channel"].load64(LAYOUT["channel.pending_tail"])
+        at = LAYOUT["channel.pending"] + tail % LAYOUT["channel_slots"] * 8
+        self.words["channel"].store64(at, sequence << 16 | slot)
+        self.set_tail(tail + 1)
+        return sequence << 16 | slot
+
+    def set_tail(self, tail: int) -> None:
+        self.words["channel"].store64(LAYOUT["channel.pending_tail"], tail)
+
+    def set_wake_at(self, count: int) -> None:
+        self.words["channel"].store64(LAYOUT["channel.wake_at"], count)
+
+    def set_in_submit(self, inside: bool) -> None:
+        self.words["portal"].store32(LAYOUT["portal_client.in_submit"], inside)
+
+    def rung(self) -> int:
+        """How many bells have come since the last call."""
+        try:
+            return len(self.bell.recv(4096))
+        except BlockingIOError:
+            return 0
+
+    def completions(self) -> list[tuple[int, int, int]]:
+        """(ticket, status, result) of each entry since the last call."""
+        tail = self.words["ring"].load64(LAYOUT["completion_ring.tail"])
+        found = [self.entry(number) for number in range(self.taken, tail)]
+        self.taken = tail
+        return found
+
+    def entry(self, number: int) -> tuple[int, int, int]:
+        at = LAYOUT["completion_ring.entry"] + number % LAYOUT["completions"] * 16
+        ticket, status, result = struct.unpack_from("<QBB", self.maps["ring"], at)
+        return ticket, status, result
+
+    # ---- the device ----
+    def set_status(self, slot: int, status: int) -> None:
+        """The record's status byte."""
+        self.maps["channel"][LAYOUT["channel.record"] + 32 * slot] = status
+
+    def close(self) -> None:
+        for words in self.words.values():
+            words.release()
+        for window in self.maps.values():
+            window.close()
+        self.bell.close()
+        for fd in (*self.fds.values(), self.wake_ours, self.pidfd):
+            os.close(fd)
+
+
+def _pages(size: int) -> int:
+    return (size + 4095) // 4096 * 4096

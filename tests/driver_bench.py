@@ -1,0 +1,195 @@
+"""A driver, a mock device and an idxdd that answers, in one thread; the driver can be killed and followed at any step."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from idxdd.driver.config import DEFAULT_CONFIG
+from idxdd.driver.driver import DeviceWindow, Driver
+from idxdd.driver.state import SEGMENT_SIZE
+from idxdd.driver.wq import Wq
+from idxdd.native import LAYOUT, Words
+from idxdd.shm.clock import FakeClock
+from idxdd.testing.mock_device import MockChannel, MockDevice
+
+TURNS_MAX = 10_000
+
+
+class Killed(BaseException):
+    """The driver process ends here."""
+
+
+class CountingWords:
+    """Words whose every store is a place to be killed at, before it happens."""
+
+    def __init__(self, words: Words, step: Callable[[], None]) -> None:
+        self._words, self._step = words, step
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._words, name)
+        if not name.startswith(("store", "exchange")):
+            return method
+
+        def store(*arguments: int) -> Any:
+            self._step()
+            return method(*arguments)
+
+        return store
+
+
+class DriverBench:
+    """What idxdd keeps when its idxdd-irq dies: state, published page, device, channels, unanswered verbs."""
+
+    def __init__(self, device: MockDevice | None = None) -> None:
+        """Patch the modules' Words with `counting` to be killed at stores of driver state and published words too."""
+        self.device = device or MockDevice()
+        self.state = bytearray(SEGMENT_SIZE)
+        self.published = bytearray(LAYOUT["published_driver"])
+        self.clock = FakeClock()
+        self.channels: dict[int, tuple[dict[str, Any], MockChannel]] = {}
+        self.answers: dict[int, dict[str, Any]] = {}
+        self.unanswered: dict[int, tuple[str, dict[str, Any], MockChannel | None]] = {}
+        self.asked: list[tuple[str, int]] = []
+        self.lines: list[dict[str, Any]] = []
+        self.swerr_wakes: list[int] = []
+        self.answer_asks = True
+        self.budget: int | None = None
+        """Steps until the driver is killed; None: never."""
+        self.steps = self.kills = 0
+        self._number = 0
+        self._last_line = 0
+        self.start()
+
+    # ---- idxdd ----
+    def start(self) -> None:
+        """A (new) driver, told to adopt; then what its predecessor left unanswered."""
+        self.mmio = self.device.driver_mmio()
+        self.mmio.on_post = self._posting
+        window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring))
+        self.driver = Driver(self.state, self.published, [window], self._emit, generation=1, clock=self.clock)
+        self._number += 1
+        fds = [fd for _, channel in self.channels.values() for fd in channel.handed_over()]
+        self.driver.adopt(self._number, [arguments for arguments, _ in self.channels.values()], fds)
+        for number, (name, arguments, channel) in self.unanswered.items():
+            self.driver.verb(number, name, dict(arguments), channel.handed_over() if channel else [])
+
+    def kill(self) -> None:
+        """The driver is gone; nothing it had only in memory remains."""
+        with contextlib.suppress(BufferError):  # a frame of the killed driver's may still hold a view
+            self.driver.close()
+        self.mmio.close()
+
+    def _emit(self, message: dict[str, Any]) -> None:
+        self._step()
+        if "ask" in message:
+            self.asked.append((message["what"], message["channel"]))
+            if self.answer_asks:
+                self.driver.answer(message["ask"])
+        elif message.get("event") == "log":
+            if message["number"] > self._last_line:
+                self._last_line = message["number"]
+                self.lines.append(message)
+        elif "event" in message:
+            self.swerr_wakes.append(message["wq"])
+        else:
+            self.answers[message["id"]] = message
+            self.unanswered.pop(message["id"], None)
+
+    def send(self, name: str, owner: MockChannel | None = None, /, **arguments: Any) -> int:
+        """Start a verb; returns its number."""
+        self._number += 1
+        self.unanswered[self._number] = (name, arguments, owner)
+        self.driver.verb(self._number, name, dict(arguments), owner.handed_over() if owner else [])
+        return self._number
+
+    def verb(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """A verb, run to its answer: the whole message."""
+        number = self.send(name, **arguments)
+        self.run()
+        return self.answers[number]
+
+    def attach(self, channel: MockChannel, wq: int) -> dict[str, Any]:
+        """Attach a kernel channel to a WQ."""
+        arguments = {"channel": channel.number, "wq": wq, "pasid": 1, "slots": channel.slots, "state_slot": channel.number}
+        number = self.send("attach", channel, **arguments)
+        self.run()
+        self.channels[channel.number] = (arguments, channel)
+        return self.answers[number]
+
+    # ---- dying ----
+    def _step(self) -> None:
+        """Something another process could see is about to be stored; the budget of such steps may be spent."""
+        self.steps += 1
+        if self.budget is not None:
+            if self.budget == 0:
+                self.budget = None
+                raise Killed
+            self.budget -= 1
+
+    def _posting(self, offset: int) -> None:
+        """Of the tables' entries, rewritten as a whole after a kill, two dwords stand for all."""
+        if offset < 0x400 or offset % 64 in (0, 8):
+            self._step()
+
+    def survive(self, act: Callable[[], object]) -> None:
+        """Do it and come to rest; a driver killed on the way is followed by the next."""
+        for again in (act, self.run, self.run):
+            try:
+                again()
+                self.run()
+                return
+            except Killed:
+                self.kills += 1
+                self.kill()
+                self.device.pump()
+                self.start()
+        raise AssertionError("killed more often than asked for")
+
+    # ---- turns ----
+    def turn(self) -> bool:
+        """One turn: the device applies, handlers run, works advance; False when nothing happened."""
+        moved = self.device.pump() > 0
+        posted, self.device.posted = self.device.posted, []
+        for vector in posted:
+            self.driver.interrupt(0, vector)
+        ended = self.driver.tick()
+        return bool(ended or posted or moved or self.device.posted or self.device.mmio.waiting)
+
+    def run(self) -> None:
+        """Until nothing more happens; time passes only while a work polls."""
+        idle = 0
+        for _ in range(TURNS_MAX):
+            if self.turn():
+                idle = 0
+                continue
+            idle += 1
+            if not self.driver.polls or idle > 1000:
+                return
+            self.clock.advance(0.001)
+        raise AssertionError("the driver does not come to rest")
+
+    def wq(self, wq_id: int) -> Wq:
+        return self.driver.devices[0].wqs[wq_id]
+
+    def texts(self) -> list[str]:
+        """Log lines, oldest first."""
+        return [line["text"] for line in self.lines]
+
+    def close(self) -> None:
+        self.kill()
+        for _, channel in self.channels.values():
+            channel.close()
+
+
+@contextmanager
+def configured(device: MockDevice | None = None) -> Iterator[DriverBench]:
+    """A bench with the default configuration applied."""
+    bench = DriverBench(device)
+    try:
+        bench.run()
+        answer = bench.verb("configure", config=DEFAULT_CONFIG)
+        assert "ok" in answer, answer
+        yield bench
+    finally:
+        bench.close()

@@ -1,0 +1,275 @@
+"""Adoption: the driver is killed before each of its stores in turn; its successor goes on, and everything happens once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from driver_bench import CountingWords, DriverBench, configured
+
+from idxdd.driver import driver as driver_module
+from idxdd.driver import state as state_module
+from idxdd.driver.config import DEFAULT_CONFIG
+from idxdd.native import Words
+from idxdd.spec.codes import WqState
+from idxdd.spec.registers import SWERR
+from idxdd.testing.mock_device import MockChannel
+
+SUCCESS, ABORTED = 0x01, 3
+KERNEL_WQ = 2
+SHARDS = 4
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[DriverBench]:
+    """Every store of the driver is a step of the bench in the list."""
+    benches: list[DriverBench] = []
+
+    def words(buffer: Any) -> Any:
+        return CountingWords(Words(buffer), lambda: benches[0]._step() if benches else None)
+
+    monkeypatch.setattr(state_module, "Words", words)
+    monkeypatch.setattr(driver_module, "Words", words)
+    return benches
+
+
+Scenario = Callable[[DriverBench], None]
+
+
+def _starts(bench: DriverBench) -> None:
+    """A fresh device, configured."""
+    bench.survive(lambda: None)
+    bench.survive(lambda: bench.send("configure", config=DEFAULT_CONFIG))
+    assert [bench.device.wqcfg(wq).wq_state for wq in range(5)] == [WqState.ENABLED] * 4 + [WqState.DISABLED]
+    assert [bench.wq(wq).gate for wq in range(4)] == [0, 0, 1, 1]
+    assert bench.driver.devices[0].block.enabled_bitmap == 0b1111
+
+
+def _completes(bench: DriverBench) -> None:
+    """A kernel channel: attach, submit, interrupts, and a detach with descriptors on both lists."""
+    channel = MockChannel()
+    arguments = {"channel": 1, "wq": KERNEL_WQ, "pasid": 1, "slots": 32, "state_slot": 0}
+    bench.survive(lambda: bench.send("attach", channel, **arguments))
+    bench.channels[1] = (arguments, channel)
+    tickets = [channel.push(slot) for slot in range(8)]
+    for turn in range(3):
+        for slot in (2 * turn, 2 * turn + 1):
+            channel.set_status(slot, SUCCESS)
+
+        def interrupt() -> None:
+            bench.device.post(KERNEL_WQ + 1)
+
+        bench.survive(interrupt)
+    bench.survive(lambda: bench.send("detach", channel=1))
+    completed = channel.completions()
+    assert sorted(ticket for ticket, _, _ in completed) == tickets
+    assert {result for ticket, status, result in completed if not status} == {ABORTED}
+    assert [status for _, status, _ in completed].count(SUCCESS) == 6
+
+
+def _opens(bench: DriverBench) -> None:
+    """Opens and closes of user WQs, with their commands; two opens of a shared WQ by one client count as two."""
+    bench.survive(lambda: bench.send("open", wq=0, pasid=5, client=1))
+    cfg = bench.device.wqcfg(0)
+    assert (cfg.pasid_en, cfg.pasid, cfg.wq_state) == (True, 5, WqState.ENABLED)
+    for _ in range(2):
+        bench.survive(lambda: bench.send("open", wq=1, pasid=6, client=2))
+    assert (bench.wq(0).clients, bench.wq(1).clients) == (1, 2)
+    bench.survive(lambda: bench.send("close", wq=1, pasid=6, client=2))
+    assert bench.wq(1).clients == 1
+    bench.survive(lambda: bench.send("close", wq=0, pasid=5, client=1))
+    cfg = bench.device.wqcfg(0)
+    assert (cfg.pasid_en, cfg.wq_state, bench.wq(0).clients) == (False, WqState.ENABLED, 0)
+
+
+def _reports(bench: DriverBench) -> None:
+    """Software errors: the first and the last are each logged once, none is invented."""
+    for operation in (3, 4, 5):
+        bench.survive(lambda operation=operation: bench.device.latch_swerr(SWERR.encode(error=0x10, operation=operation)))  # type: ignore[misc]
+    heads = [line["text"] for line in bench.lines if line["text"].startswith("err[0]")]
+    assert [int(text.split()[1], 16) >> 32 & 0xFF for text in heads] == [3, 4, 5]
+    assert len(bench.lines) == 12
+    assert not SWERR(bench.device.get(SWERR)).valid
+
+
+def _cycles(bench: DriverBench) -> None:
+    """A kernel WQ disabled and enabled again, with descriptors of a client on it."""
+    channel = MockChannel()
+    arguments = {"channel": 7, "wq": KERNEL_WQ, "pasid": 1, "slots": 32, "state_slot": 3}
+    bench.survive(lambda: bench.send("attach", channel, **arguments))
+    bench.channels[7] = (arguments, channel)
+    tickets = [channel.push(slot) for slot in range(3)]
+    bench.survive(lambda: bench.send("disable_wq", wq=KERNEL_WQ))
+    assert (bench.wq(KERNEL_WQ).gate, bench.device.wqcfg(KERNEL_WQ).wq_state) == (0, WqState.DISABLED)
+    assert sorted(channel.completions()) == [(ticket, 0, ABORTED) for ticket in tickets]
+    bench.survive(lambda: bench.send("enable_wq", wq=KERNEL_WQ))
+    assert (bench.wq(KERNEL_WQ).gate, bench.device.wqcfg(KERNEL_WQ).wq_state) == (1, WqState.ENABLED)
+    assert bench.wq(KERNEL_WQ).int_handle == KERNEL_WQ + 1
+    ticket = channel.push(9)
+    channel.set_status(9, SUCCESS)
+    bench.survive(lambda: bench.device.post(KERNEL_WQ + 1))
+    assert channel.completions() == [(ticket, SUCCESS, 0)]
+
+
+def _restarts(bench: DriverBench) -> None:
+    """The whole device, down and up."""
+    bench.survive(lambda: bench.send("disable_device", device=0))
+    assert bench.device.state == 0
+    assert bench.driver.devices[0].block.state == 0
+    bench.survive(lambda: bench.send("enable_device", device=0))
+    for wq in range(4):
+        bench.survive(lambda wq=wq: bench.send("enable_wq", wq=wq))  # type: ignore[misc]
+    assert [bench.device.wqcfg(wq).wq_state for wq in range(4)] == [WqState.ENABLED] * 4
+
+
+def _recovers(bench: DriverBench) -> None:
+    """A software halt with descriptors in flight: flushed, reset, configured and enabled again."""
+    channel = MockChannel()
+    arguments = {"channel": 2, "wq": KERNEL_WQ, "pasid": 1, "slots": 32, "state_slot": 1}
+    bench.survive(lambda: bench.send("attach", channel, **arguments))
+    bench.channels[2] = (arguments, channel)
+    ticket = channel.push(0)
+    bench.survive(bench.device.halt)
+    assert channel.completions() == [(ticket, 0, ABORTED)]
+    assert [bench.device.wqcfg(wq).wq_state for wq in range(4)] == [WqState.ENABLED] * 4
+    assert [bench.wq(wq).gate for wq in (2, 3)] == [1, 1]
+    assert bench.driver.devices[0].block.state == 1
+
+
+def _all_answered(bench: DriverBench) -> None:
+    assert bench.unanswered == {}
+    refused = [answer for answer in bench.answers.values() if "error" in answer]
+    assert refused == []
+
+
+def _steps_of(scenario: Scenario, benches: list[DriverBench]) -> int:
+    """How many steps it takes when nobody is killed."""
+    return _run(scenario, benches, None)
+
+
+def _run(scenario: Scenario, benches: list[DriverBench], kill_at: int | None) -> int:
+    benches.clear()
+    bench = DriverBench()
+    benches.append(bench)
+    try:
+        if scenario is not _starts:
+            bench.run()
+            assert "ok" in bench.verb("configure", config=DEFAULT_CONFIG)
+        bench.steps, bench.budget = 0, kill_at
+        scenario(bench)
+        _all_answered(bench)
+        assert kill_at is None or bench.kills == 1 or bench.budget is not None, "the kill went astray"
+        return bench.steps
+    finally:
+        bench.budget = None
+        bench.close()
+        benches.clear()
+
+
+SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_unkilled(scenario: Scenario, counting: list[DriverBench]) -> None:
+    """The scenario itself."""
+    assert _steps_of(scenario, counting) > 5
+
+
+@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_at_every_step(scenario: Scenario, shard: int, counting: list[DriverBench]) -> None:
+    """Wherever it dies: every verb is answered, every descriptor completed once, every error logged once."""
+    steps = _steps_of(scenario, counting)
+    for kill_at in range(shard, steps, SHARDS):
+        try:
+            _run(scenario, counting, kill_at)
+        except BaseException as error:
+            error.add_note(f"killed at step {kill_at} of {steps}")
+            raise
+
+
+@pytest.fixture
+def bench() -> Iterator[DriverBench]:
+    with configured() as bench:
+        yield bench
+
+
+def test_a_command_in_flight_is_not_sent_again(bench: DriverBench) -> None:
+    """It was issued, since the ring's tail is past its position: the successor waits for it and takes its result."""
+    bench.device.hold_commands = True
+    bench.send("disable_wq", wq=1)
+    bench.run()
+    sent = list(bench.device.commands)
+    bench.kill()
+    bench.start()
+    bench.run()
+    assert bench.device.commands == sent
+    bench.device.hold_commands = False
+    bench.device.finish_command()
+    bench.run()
+    assert bench.unanswered == {}
+    assert not bench.wq(1).enabled
+
+
+def test_a_stale_command_cause_completes_nothing(bench: DriverBench) -> None:
+    """The predecessor's command finishes; its cause comes while the successor's command runs (model d2)."""
+    bench.device.hold_commands = True
+    bench.send("close", wq=1, pasid=3, client=1)
+    number = bench.send("disable_wq", wq=1)
+    bench.run()
+    bench.device.raise_cause(2)
+    bench.run()
+    assert number not in bench.answers
+    bench.device.hold_commands = False
+    bench.device.finish_command()
+    bench.run()
+    assert "ok" in bench.answers[number]
+
+
+def test_a_channel_being_fenced_is_fenced_to_the_end(bench: DriverBench) -> None:
+    """Killed after asking: the successor asks again, sweeps, and never touches the channel afterwards."""
+    channel = MockChannel()
+    bench.attach(channel, KERNEL_WQ)
+    held = channel.push(1)
+    bench.device.post(KERNEL_WQ + 1)
+    bench.run()
+    bench.answer_asks = False
+    channel.push(1)
+    bench.device.post(KERNEL_WQ + 1)
+    bench.run()
+    assert bench.asked == [("fence", 1)]
+    bench.kill()
+    bench.answer_asks = True
+    bench.start()
+    bench.run()
+    assert bench.asked == [("fence", 1), ("fence", 1), ("fenced", 1)]
+    assert channel.completions() == [(held, 0, ABORTED)]
+    channel.set_status(1, SUCCESS)
+    bench.device.post(KERNEL_WQ + 1)
+    bench.run()
+    bench.kill()
+    bench.start()
+    bench.run()
+    assert channel.completions() == []
+    assert bench.asked[3:] == []
+
+
+def test_a_state_slot_used_again_starts_anew(bench: DriverBench) -> None:
+    """Another channel's cursor and lists are not inherited."""
+    first, second = MockChannel(1), MockChannel(1)
+    bench.attach(first, KERNEL_WQ)
+    first.push(0)
+    bench.device.post(KERNEL_WQ + 1)
+    bench.run()
+    bench.verb("detach", channel=1)
+    first.close()
+    bench.channels.clear()
+    second.number = 2
+    number = bench.send("attach", second, channel=2, wq=KERNEL_WQ, pasid=1, slots=32, state_slot=1)
+    bench.run()
+    assert "ok" in bench.answers[number]
+    bench.channels[2] = ({}, second)
+    ticket = second.push(0)
+    second.set_status(0, SUCCESS)
+    bench.device.post(KERNEL_WQ + 1)
+    bench.run()
+    assert second.completions() == [(ticket, SUCCESS, 0)]
