@@ -194,9 +194,9 @@ def fault_status(exit: Exit, wq: WQCFG, platform: Platform) -> CompletionStatus:
         return CompletionStatus.BATCH_PAGE_FAULT
     if readback:
         return CompletionStatus.PFAULT_RDBA
-    asks = Flag.BOF in Flag(int.from_bytes(exit.desc[FLAGS_BYTES], "little"))
-    paging = platform.prs and not wq.wq_prs_disable
-    return CompletionStatus.PAGE_FAULT_IR if asks and wq.bof and paging else CompletionStatus.PAGE_FAULT_NOBOF
+    # a WQ that may block has a paging service: Enable WQ and set_platform see to it
+    blocks = Flag.BOF in Flag(int.from_bytes(exit.desc[FLAGS_BYTES], "little")) and wq.bof
+    return CompletionStatus.PAGE_FAULT_IR if blocks else CompletionStatus.PAGE_FAULT_NOBOF
 
 
 def halts(before: Platform, after: Platform) -> bool:

@@ -160,7 +160,10 @@ class Wqs:
 
     def waits_for_occupancy(self) -> bool:
         """An occupancy interrupt is armed: tick() must be called now and then, also when nothing else happens."""
-        return any(wq.occupancy_int_en and not wq.occupancy_int_generated for wq in map(self.config, self.enabled()))
+        get = self._registers.get
+        return any(
+            get(WQCFG.occupancy_int_en, wq_id) and not get(WQCFG.occupancy_int_generated, wq_id) for wq_id in self.enabled()
+        )
 
     def _look_at_occupancy(self, wq_id: int) -> None:
         if not self._registers.get(WQCFG.occupancy_int_en, wq_id):

@@ -96,6 +96,24 @@ def test_the_latch(driver: MockDriver) -> None:
     assert (driver.read(SWERR).valid, driver.read(SWERR).overflow) == (1, 0)
 
 
+def test_valid_is_the_last_word_stored(driver: MockDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver reads in another process: who sees valid must see the whole error."""
+    driver.enable(DEDICATED)
+    registers, stored = driver.device.registers, list[int]()
+
+    class Words:
+        load32 = registers._words.load32
+
+        def store32(self, offset: int, value: int) -> None:
+            stored.append(offset)
+
+    error = SWERR.encode(valid=True, error=0x03, wq_idx=1, pasid=5, batch_idx=1, error_info=3, fault_addr=(1 << 64) - 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(registers, "_words", Words())
+        registers.write(error)
+    assert stored == [0xD4, 0xD0, 0xCC, 0xC8, 0xC4, 0xC0]
+
+
 def test_reset_device_keeps_the_latch(driver: MockDriver) -> None:
     """An error must not vanish because the driver resets before it looks."""
     driver.enable(DEDICATED)
@@ -142,6 +160,7 @@ STATUS = CompletionStatus
     [
         pytest.param(DEDICATED, MOVE, Operand.SOURCE1, 0, STATUS.PAGE_FAULT_NOBOF, id="operand"),
         pytest.param(BLOCKING_WQ, MOVE, Operand.SOURCE1, 0, STATUS.PAGE_FAULT_NOBOF, id="wq may block, descriptor does not"),
+        pytest.param(DEDICATED, BLOCKING, Operand.SOURCE1, 0, STATUS.PAGE_FAULT_NOBOF, id="descriptor would block, wq may not"),
         pytest.param(BLOCKING_WQ, BLOCKING, Operand.DESTINATION1, 1, STATUS.PAGE_FAULT_IR, id="blocking"),
         pytest.param(DEDICATED, BATCH, Operand.SOURCE1, 0, STATUS.BATCH_PAGE_FAULT, id="descriptor list"),
         pytest.param(DEDICATED, DRAIN, Operand.SOURCE1, 0, STATUS.PFAULT_RDBA, id="readback 1"),

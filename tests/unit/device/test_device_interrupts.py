@@ -86,6 +86,17 @@ def test_pending_bits_the_engine_set_show_up(driver: MockDriver) -> None:
     assert driver.read(PBA).pending == 1 << 3
 
 
+def test_pending_bits_follow_the_mask_at_once(driver: MockDriver) -> None:
+    """The driver's read waits for its own write to be applied, not for the end of the device's turn."""
+    driver.change(MSIX, 3, masked=True)
+    driver.fake.vectors[3].pending = True
+    registers = driver.device.registers
+    registers.bus_write(0x2000 + 16 * 3 + 12, 4, 1)
+    assert registers.read(PBA).pending == 1 << 3
+    registers.bus_write(0x2000 + 16 * 3 + 12, 4, 0)
+    assert registers.read(PBA).pending == 0
+
+
 def test_reset_device_forgets_pending_bits_and_keeps_the_table(driver: MockDriver) -> None:
     """Registers.md section 9: PBA is cleared, the MSI-X table is not."""
     driver.write(MSIX.encode(address=0xFEE00000, message=0x33, masked=True), 3)
