@@ -1,6 +1,8 @@
 """idxdd: `serve` runs the daemon in the foreground, `run` a private one around a command."""
 
 import argparse
+import contextlib
+import os
 import resource
 import sys
 
@@ -94,6 +96,9 @@ def _daemon(chosen: Settings) -> int:
     finally:
         if not serving:
             irq.abandon()
+        if chosen.parent_dies:  # the runner removes its directory; one that was killed cannot
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(chosen.socket))
 
 
 def _raise_descriptor_limit() -> None:
@@ -106,7 +111,6 @@ def _raise_descriptor_limit() -> None:
 
 def _die_with_parent() -> None:
     """A private instance ends with its runner, even when that is killed."""
-    import os
     import signal
 
     from idxdd.native import set_parent_death_signal

@@ -473,10 +473,6 @@ def run(*command: str, instance: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*RUN, "--instance", instance, "--", *command], capture_output=True, text=True, timeout=60)
 
 
-def left_of_run() -> list[str]:
-    return [entry for entry in os.listdir("/tmp") if entry.startswith("idxdd-run-")]
-
-
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 37", 37), ("kill -TERM $$", 143), ("kill -KILL $$", 137)])
 def test_run_passes_the_status_through(instance: str, script: str, code: int) -> None:
     """128 + n for a signal, as a shell does it."""
@@ -540,11 +536,17 @@ def test_sigterm_is_passed_on(instance: str) -> None:
 
 def test_a_killed_runner_leaves_no_daemon(instance: str) -> None:
     """kill -9 of the runner: its daemon gets PDEATHSIG, ends and removes its names; conftest finds what is left."""
-    process = subprocess.Popen([*RUN, "--instance", instance, "--", "sleep", "30"], stderr=subprocess.DEVNULL)
+    command = ["sh", "-c", "echo $IDXDD_SOCKET; exec sleep 30 >/dev/null"]
+    process = subprocess.Popen(
+        [*RUN, "--instance", instance, "--", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    path = process.stdout.readline().strip()
     wait_until(lambda: len(child_pids(process.pid)) == 2, 15, "daemon and command run")
     children = child_pids(process.pid)
     process.kill()
-    process.wait()
+    process.communicate()
+    wait_until(lambda: not os.path.exists(os.path.dirname(path)), 10, "the daemon has removed the directory")
     wait_until(lambda: not names.names_left(instance), 10, "the daemon has removed its names")
     for pid in children:
         if alive(pid):
