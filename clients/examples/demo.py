@@ -21,7 +21,7 @@ from idxd_client import Connection, IdxdError, connect
 from idxdctl import copying, progress
 from idxdctl.copying import Copy, Worker
 from idxdctl.session import table
-from idxdctl.sizes import format_size
+from idxdctl.sizes import format_size, percentile
 
 FILE_BYTES_MIN = 256 << 20
 CHUNK_BYTES = 128 << 10
@@ -128,11 +128,12 @@ def client_table(copy: Copy) -> str:
             format_size(worker.finished),
             f"{format_size(worker.finished / seconds)}/s" if seconds else "-",
             facts.get("retries", 0),
+            facts.get("interrupts", "-"),
             facts.get("callbacks", 0) if worker.kernel else "-",
             f"{facts.get('p50_us', 0):.0f}",
             f"{facts.get('p99_us', 0):.0f}",
         ))  # fmt: skip
-    header = ("client", "wq", "end", "descriptors", "bytes", "rate", "retries", "callbacks", "p50 µs", "p99 µs")
+    header = ("client", "wq", "end", "descriptors", "bytes", "rate", "retries", "interrupts", "callbacks", "p50 µs", "p99 µs")
     return table(header, rows, left=3)
 
 
@@ -144,7 +145,7 @@ def wq_table(stats: dict[str, Any], copy: Copy, seconds: float) -> str:
         if not clients:
             continue
         kind = f"{'dedicated' if clients[0].dedicated else 'shared'} {'kernel' if clients[0].kernel else 'user'}"
-        last = clients[-1].facts
+        trips_us = sorted(trip for worker in clients for trip in worker.facts.get("round_trips_us", ()))
         rows.append((
             wq["wq"],
             kind,
@@ -153,8 +154,8 @@ def wq_table(stats: dict[str, Any], copy: Copy, seconds: float) -> str:
             f"{format_size(wq['bytes'] / seconds)}/s",
             wq["retries"],
             wq["interrupts"],
-            f"{last.get('p50_us', 0):.0f}",
-            f"{last.get('p99_us', 0):.0f}",
+            f"{percentile(trips_us, 0.5):.0f}",
+            f"{percentile(trips_us, 0.99):.0f}",
         ))  # fmt: skip
     header = ("wq", "kind", "descriptors", "bytes", "rate", "retries", "interrupts", "p50 µs", "p99 µs")
     return table(header, rows, left=2)
@@ -190,7 +191,8 @@ def run(folder: Path) -> None:
     print(f"copied in {seconds:.2f} s, {format_size(size / seconds)}/s; all in {time.monotonic() - begin:.1f} s\n")
     print(client_table(copy) + "\n")
     print(wq_table(stats, copy, seconds))
-    print("\nround trips are of no-ops, submitted while the copy runs; interrupts as counted by the device")
+    print("\nround trips are of no-ops, submitted while the copy runs; retries: answers of a full WQ")
+    print("interrupts: of a client, those its descriptors asked for; of a WQ, those signalled (several may coalesce to one)")
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from idxd_client.descriptors import DESCRIPTOR_BYTES, Descriptor
 from idxd_client.errors import DescriptorError, OperandError
-from idxd_client.results import RECORD_BYTES, Result, decode
+from idxd_client.results import RECORD_BYTES, Result
 from idxdd.spec.codes import Flag
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Report = Literal["all", "errors"]
 _FLAGS_OFFSET = 4
-_OPCODE_OFFSET = 7
 
 
 class DescriptorArray:
@@ -61,7 +60,8 @@ class DescriptorArray:
     def result(self, index: int) -> Result:
         """What record `index` says; status NONE when nothing was written."""
         record = bytes(self.records[index * RECORD_BYTES : (index + 1) * RECORD_BYTES])
-        return decode(record, self.slots[index][_OPCODE_OFFSET])
+        word = int.from_bytes(self.slots[index][_FLAGS_OFFSET : _FLAGS_OFFSET + 4], "little")
+        return Result(record, word >> 24, word & 0xFFFFFF)
 
     def statuses(self) -> bytes:
         """The raw status byte of each record."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from idxd_client.arena import Arena, Piece
 from idxd_client.descriptors import DESCRIPTOR_BYTES, Descriptor
 from idxd_client.errors import IdxdError
-from idxd_client.results import RECORD_BYTES, Result, decode
+from idxd_client.results import RECORD_BYTES, Result
 from idxdd import native
 from idxdd.spec.codes import TxnResult
 
@@ -46,7 +46,9 @@ class Batch:
     def results(self) -> tuple[Result, ...]:
         """Each member's, in order."""
         records = bytes(self._records.view)
-        return tuple(decode(records[i * RECORD_BYTES : (i + 1) * RECORD_BYTES], m.opcode) for i, m in enumerate(self._members))
+        return tuple(
+            Result(records[i * RECORD_BYTES : (i + 1) * RECORD_BYTES], m.opcode, m.flags) for i, m in enumerate(self._members)
+        )
 
     def give(self) -> None:
         """The batch has ended: every member has."""
@@ -179,7 +181,7 @@ class RecordCompletion(Completion):
             return False
         batch = self._batch
         members = batch.results() if batch is not None else ()
-        result = decode(bytes(piece.view[:RECORD_BYTES]), self.descriptor.opcode, members=members)
+        result = Result(bytes(piece.view[:RECORD_BYTES]), self.descriptor.opcode, self.descriptor.flags, members=members)
         if self.settle(result):
             self._piece = None
             self._arena.give(piece)
@@ -212,5 +214,7 @@ class ChannelCompletion(Completion):
         members = batch.results() if batch is not None else ()
         if batch is not None and status:
             batch.give()
-        result = decode(bytes((status,)) + record[1:], self.descriptor.opcode, TxnResult(txn), members)
+        result = Result(
+            bytes((status,)) + record[1:], self.descriptor.opcode, self.descriptor.flags, txn=TxnResult(txn), members=members
+        )
         return self.settle(result)

@@ -2,51 +2,88 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-
 from idxd_client.errors import DescriptorAborted, DescriptorError
-from idxdd.spec.codes import COMP_DESC_ABORT, STATUS_CODE_MASK, STATUS_WRITE_FAULT, CompletionStatus, Opcode, TxnResult
+from idxdd.spec.codes import (
+    COMP_DESC_ABORT,
+    STATUS_CODE_MASK,
+    STATUS_WRITE_FAULT,
+    CompletionStatus,
+    Opcode,
+    OpFlag,
+    TxnResult,
+)
 
 RECORD_BYTES = 32
-_RECORD = struct.Struct("<BBBxIQIIII")
-assert _RECORD.size == RECORD_BYTES
-_NOT_FAILED = (CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED)
+_STATUSES: dict[int, CompletionStatus] = {int(status): status for status in CompletionStatus}
 _MAY_SAY_WRITE = frozenset({0x03, 0x04, 0x06, 0x1A, 0x1F})
+_NOT_FAILED = (CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED)
 
 
-def status_of(code: int) -> CompletionStatus | int:
-    """By name where the manual has one."""
-    try:
-        return CompletionStatus(code)
-    except ValueError:
-        return code
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """One completed descriptor. Fields that the manual defines only for some statuses or operations are 0 elsewhere."""
+    """One completed descriptor: its record, read field by field. What the manual leaves undefined for a status is noise."""
 
-    opcode: Opcode | int
-    status: CompletionStatus | int
-    result: int
-    """Operation's result: compare 0 equal, 1 different; delta 0, 1, 2; a partial move's direction."""
-    bytes_completed: int
-    """Batch: descriptors completed."""
-    fault_address: int
-    fault_info: int
-    write_fault: bool
-    """The faulting access was a write."""
-    crc: int
-    """CRC and copy+CRC: the value; it is a valid seed for what follows."""
-    delta_record_size: int
-    invalid_flags: int
-    """Status INVALID_FLAGS: which flags were not allowed."""
-    record: bytes
-    txn: TxnResult | None = None
-    """Kernel channels: what the driver told the submitter's callback."""
-    members: tuple[Result, ...] = ()
-    """Batch: the result of each member; status NONE where a member was not executed or wrote no record."""
+    __slots__ = ("flags", "members", "opcode", "record", "txn")
+
+    def __init__(
+        self, record: bytes, opcode: int, flags: int = 0, *, txn: TxnResult | None = None, members: tuple[Result, ...] = ()
+    ) -> None:
+        self.record = record
+        self.opcode = opcode
+        self.flags = flags
+        """The descriptor's: they decide whether a CRC has 32 or 64 bits."""
+        self.txn = txn
+        """Kernel channels: what the driver told the submitter's callback."""
+        self.members = members
+        """Batch: the result of each member; status NONE where a member was not executed or wrote no record."""
+
+    @property
+    def status(self) -> CompletionStatus | int:
+        """By name where the manual has one."""
+        raw = self.record[0]
+        code = raw if raw == COMP_DESC_ABORT else raw & STATUS_CODE_MASK
+        return _STATUSES.get(code, code)
+
+    @property
+    def write_fault(self) -> bool:
+        """The faulting access was a write."""
+        return self.status in _MAY_SAY_WRITE and bool(self.record[0] & STATUS_WRITE_FAULT)
+
+    @property
+    def result(self) -> int:
+        """The operation's: compare 0 equal, 1 different; delta 0, 1, 2; a partial move's direction."""
+        return self.record[1]
+
+    @property
+    def fault_info(self) -> int:
+        """Bits 3:1 which operand faulted, bit 0 the address is withheld."""
+        return self.record[2]
+
+    @property
+    def bytes_completed(self) -> int:
+        """Batch: descriptors completed."""
+        return _number(self.record, 4, 4)
+
+    @property
+    def fault_address(self) -> int:
+        """Where it faulted; bits 11:0 may be 0."""
+        return _number(self.record, 8, 8)
+
+    @property
+    def crc(self) -> int:
+        """CRC and copy+CRC: the value, a valid seed for what follows."""
+        if self.opcode not in (Opcode.CRCGEN, Opcode.COPY_CRC):
+            return 0
+        return _number(self.record, 16, 8 if self.flags & OpFlag.CRC_SIZE64 else 4)
+
+    @property
+    def delta_record_size(self) -> int:
+        """Create delta: bytes of the record."""
+        return _number(self.record, 16, 4) if self.opcode == Opcode.CR_DELTA else 0
+
+    @property
+    def invalid_flags(self) -> int:
+        """Status INVALID_FLAGS: which flags were not allowed."""
+        return _number(self.record, 16, 3) if self.status == CompletionStatus.INVALID_FLAGS else 0
 
     @property
     def ok(self) -> bool:
@@ -66,6 +103,9 @@ class Result:
         if self.txn is TxnResult.ABORTED:
             raise DescriptorAborted(f"{name}: aborted by the driver")
         raise DescriptorError(name, self)
+
+    def __repr__(self) -> str:
+        return f"<Result {name_of(self.opcode)}: {self.describe()}>"
 
     def describe(self) -> str:
         """One line: status, and what belongs to it."""
@@ -89,23 +129,5 @@ def name_of(opcode: int) -> str:
     return opcode.name.lower() if isinstance(opcode, Opcode) else f"operation {opcode:#04x}"
 
 
-def decode(record: bytes, opcode: int, txn: TxnResult | None = None, members: tuple[Result, ...] = ()) -> Result:
-    """A result from a 32-byte completion record of an operation."""
-    raw, result, fault_info, done, fault_address, low, high, _, _ = _RECORD.unpack(record)
-    code = raw if raw == COMP_DESC_ABORT else raw & STATUS_CODE_MASK
-    crc = opcode in (Opcode.CRCGEN, Opcode.COPY_CRC)
-    return Result(
-        opcode=opcode,
-        status=status_of(code),
-        result=result,
-        bytes_completed=done,
-        fault_address=fault_address,
-        fault_info=fault_info,
-        write_fault=code in _MAY_SAY_WRITE and bool(raw & STATUS_WRITE_FAULT),
-        crc=(low | high << 32) if crc else 0,
-        delta_record_size=low if opcode == Opcode.CR_DELTA else 0,
-        invalid_flags=low & 0xFFFFFF if code == CompletionStatus.INVALID_FLAGS else 0,
-        record=record,
-        txn=txn,
-        members=members,
-    )
+def _number(record: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(record[offset : offset + size], "little")

@@ -61,7 +61,7 @@ class Worker:
     def summary(self) -> dict[str, Any]:
         """For --json."""
         known = {"client": self.name, "pid": self.pid, "wq": self.job.wq, "kernel": self.kernel, "killed": self.killed}
-        return known | self.facts
+        return known | {name: value for name, value in self.facts.items() if name != "round_trips_us"}
 
 
 def plan(size: int, chunk: int, procs: int) -> list[tuple[int, int]]:

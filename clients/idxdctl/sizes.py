@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+T = TypeVar("T", int, float)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -30,6 +33,6 @@ def format_size(size: float) -> str:
     return f"{size:.3g} TiB"
 
 
-def percentile(ordered: list[int], fraction: float) -> int:
+def percentile(ordered: Sequence[T], fraction: float) -> T | int:
     """Of an ascending list, nearest rank; 0 of an empty one."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] if ordered else 0

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from idxd_client import Completion, Descriptor, IdxdError, KernelChannel, Region, WorkQueue, connect
+from idxd_client import Completion, Connection, Descriptor, IdxdError, KernelChannel, Region, WorkQueue, connect
 from idxdctl.sizes import percentile
 from idxdd import native
 from idxdd.control.exitcodes import ExitCode
@@ -149,6 +149,12 @@ class Copier:
         self.tally.round_trips_ns.append(time.perf_counter_ns() - start)
 
 
+def interrupts_of(connection: Connection) -> int:
+    """Completion interrupts that the device raised for this process's portals."""
+    mine = [client for client in connection.stats()["clients"] if client["pid"] == os.getpid()]
+    return sum(portal["interrupts"] for client in mine for portal in client["portals"])
+
+
 def copy(job: Job) -> Tally:
     """Do the job in a session of its own."""
     source = os.open(job.src, os.O_RDONLY | os.O_CLOEXEC)
@@ -166,7 +172,9 @@ def copy(job: Job) -> Tally:
             copier = Copier(job, queue, slots, source, destination)
             begin = time.perf_counter()
             copier.run()
-            say("end", seconds=time.perf_counter() - begin, **copier.tally.facts())
+            seconds = time.perf_counter() - begin
+            trips_us = [round(trip / 1e3, 1) for trip in copier.tally.round_trips_ns]
+            say("end", seconds=seconds, interrupts=interrupts_of(connection), **copier.tally.facts(), round_trips_us=trips_us)
             return copier.tally
     finally:
         os.close(source)

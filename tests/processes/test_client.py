@@ -20,6 +20,7 @@ from waiting import wait_until
 
 import idxd_client
 from idxd_client import (
+    ClosedReason,
     Completion,
     CompletionStatus,
     Connection,
@@ -30,6 +31,7 @@ from idxd_client import (
     ForkedHandle,
     HandleClosed,
     KernelChannel,
+    PortalClosed,
     Refused,
     WaitTimeout,
     WorkQueue,
@@ -408,6 +410,23 @@ def test_no_daemon_is_a_named_error(tmp_path: Path) -> None:
     """The first thing every newcomer meets."""
     with pytest.raises(DaemonAbsent, match="idxdd serve"):
         idxd_client.connect(str(tmp_path / "nobody"))
+
+
+def test_a_disabled_wq_closes_its_portals_until_they_are_reopened(conn: Connection) -> None:
+    """An administrator's disable is a named error with its reason; after enable the same handle goes on at its request."""
+    for wq in ("dsa0/wq0.1", "dsa0/wq0.2"):
+        with conn.open(wq) as queue:
+            queue.noop()
+            conn.request("disable_wq", wq=wq)
+            with pytest.raises(PortalClosed, match="the portal is closed") as closed:
+                queue.noop(timeout=5)
+            assert closed.value.reason in (ClosedReason.WQ_DISABLED, ClosedReason.ABORTED), "the driver drains, then resets"
+            conn.request("enable_wq", wq=wq)
+            with pytest.raises(PortalClosed):
+                queue.noop(timeout=5)
+            queue.reopen()
+            queue.noop()
+            wait_all([queue.submit(Descriptor.noop()) for _ in range(40)])
 
 
 # ---- giving back ----------------------------------------------------------------------------------------------------------

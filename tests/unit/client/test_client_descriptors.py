@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from idxd_client import Descriptor, DescriptorAborted, DescriptorError, Flag, OperandError, OpFlag
-from idxd_client.results import TxnResult, decode
+from idxd_client.results import Result, TxnResult
 from idxdd.spec.codes import CompletionStatus, Opcode
 
 
@@ -93,7 +93,7 @@ def record(status: int, result: int = 0, info: int = 0, done: int = 0, fault: in
 
 def test_a_page_fault_is_reported_with_address_and_direction() -> None:
     """Bit 7 says write; it belongs to five statuses only."""
-    found = decode(record(0x83, 1, 6, 4096, 0xABC000), Opcode.MEMMOVE)
+    found = Result(record(0x83, 1, 6, 4096, 0xABC000), Opcode.MEMMOVE)
     assert found.status is CompletionStatus.PAGE_FAULT_NOBOF
     assert (found.write_fault, found.fault_address, found.bytes_completed, found.result, found.fault_info) == (
         True,
@@ -111,26 +111,27 @@ def test_a_page_fault_is_reported_with_address_and_direction() -> None:
 
 def test_results_are_typed_by_operation() -> None:
     """A CRC is one only where a CRC was asked for."""
-    assert decode(record(1, low=0xE3069283, high=1), Opcode.CRCGEN).crc == 1 << 32 | 0xE3069283
-    assert decode(record(1, low=7), Opcode.MEMMOVE).crc == 0
-    assert decode(record(1, low=30), Opcode.CR_DELTA).delta_record_size == 30
-    assert decode(record(0x11, low=0xFF000040), Opcode.NOOP).invalid_flags == 0x40
-    assert decode(record(1, 0), Opcode.COMPARE).equal
-    assert not decode(record(2, 1, done=17), Opcode.COMPARE).equal
-    assert decode(record(2, 1, done=17), Opcode.COMPARE).ok, "a false predicate is a success"
+    assert Result(record(1, low=0xE3069283, high=1), Opcode.CRCGEN).crc == 0xE3069283, "the upper half is undefined"
+    assert Result(record(1, low=2, high=1), Opcode.CRCGEN, OpFlag.CRC_SIZE64).crc == 1 << 32 | 2
+    assert Result(record(1, low=7), Opcode.MEMMOVE).crc == 0
+    assert Result(record(1, low=30), Opcode.CR_DELTA).delta_record_size == 30
+    assert Result(record(0x11, low=0xFF000040), Opcode.NOOP).invalid_flags == 0x40
+    assert Result(record(1, 0), Opcode.COMPARE).equal
+    assert not Result(record(2, 1, done=17), Opcode.COMPARE).equal
+    assert Result(record(2, 1, done=17), Opcode.COMPARE).ok, "a false predicate is a success"
 
 
 def test_an_aborted_descriptor_is_an_error_even_if_its_record_is_empty() -> None:
     """Kernel channels: the driver's word counts, not the status byte 0."""
     with pytest.raises(DescriptorAborted):
-        decode(record(0), Opcode.NOOP, TxnResult.ABORTED).raise_for_status()
+        Result(record(0), Opcode.NOOP, txn=TxnResult.ABORTED).raise_for_status()
     with pytest.raises(DescriptorError):
-        decode(record(0x10), Opcode.NOOP, TxnResult.WRITE_FAILED).raise_for_status()
-    assert decode(record(0xFF), Opcode.NOOP).status == 0xFF
+        Result(record(0x10), Opcode.NOOP, txn=TxnResult.WRITE_FAILED).raise_for_status()
+    assert Result(record(0xFF), Opcode.NOOP).status == 0xFF
 
 
 def test_a_failed_batch_names_its_first_bad_member() -> None:
     """Otherwise a batch of a thousand says only that something went wrong."""
-    members = (decode(record(1), Opcode.NOOP), decode(record(0x13), Opcode.MEMMOVE))
-    found = decode(record(5, done=2), Opcode.BATCH, members=members)
+    members = (Result(record(1), Opcode.NOOP), Result(record(0x13), Opcode.MEMMOVE))
+    found = Result(record(5, done=2), Opcode.BATCH, members=members)
     assert "member 1: memmove status 0x13 XFER_ERANGE" in found.describe()
