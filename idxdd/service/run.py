@@ -123,18 +123,21 @@ class _Command:
     def __init__(self, path: str, command: Sequence[str], environment: dict[str, str]) -> None:
         signals = [signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, *PASSED_ON]
         self._problem: OSError | None = None
+        self._pid = self._early = 0
+        for number in PASSED_ON:  # before there is a command: one that comes now is passed on as soon as there is
+            signal.signal(number, lambda number, _frame: self._pass_on(number))
         try:
             self._pid = os.posix_spawn(path, list(command), environment, setsigmask=[], setsigdef=signals)
         except OSError as error:
             self._problem = error
+        if self._early:
+            self._pass_on(self._early)
 
     def wait(self, daemon: _Daemon) -> int:
         """Its status; a daemon that dies meanwhile is told about, and the command finds out by its own errors."""
         if self._problem is not None:
             fail(f"run: the command cannot be executed: {self._problem.strerror}")
             return ExitCode.COMMAND_NOT_EXECUTABLE
-        for number in PASSED_ON:
-            signal.signal(number, lambda number, _frame: self._pass_on(number))
         pidfd = os.pidfd_open(self._pid)
         try:
             ready, _, _ = select.select([pidfd, daemon.pidfd], [], [])
@@ -146,6 +149,9 @@ class _Command:
             os.close(pidfd)
 
     def _pass_on(self, number: int) -> None:
+        self._early = number
+        if not self._pid:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, number)
 
