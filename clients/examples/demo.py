@@ -44,15 +44,15 @@ def real_files() -> Iterator[Path]:
                 yield name
 
 
-def build_source(path: Path) -> int:
+def build_source(path: Path, size_min: int) -> int:
     """One large file of real contents: the files above, again and again until it is large enough. Its size."""
     size = 0
     with path.open("wb") as out:
-        while size < FILE_BYTES_MIN:
+        while size < size_min:
             before = size
             for name in real_files():
                 size += out.write(name.read_bytes())
-                if size >= FILE_BYTES_MIN:
+                if size >= size_min:
                     break
             if size == before:
                 raise DemoFailed("no files to make the source from")
@@ -161,11 +161,11 @@ def wq_table(stats: dict[str, Any], copy: Copy, seconds: float) -> str:
     return table(header, rows, left=2)
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, size_min: int) -> None:
     """All of it; DemoFailed when anything is not as it must be."""
     begin = time.monotonic()
     source, destination = folder / "source", folder / "copy"
-    size = build_source(source)
+    size = build_source(source, size_min)
     print(f"source: {format_size(size)} ({size} bytes) made from files of this machine")
     with connect() as connection:
         irq_pid = connection.stats()["irq"]["pid"]
@@ -196,13 +196,16 @@ def run(folder: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 0 only if everything held."""
+    """Exit status 0 only if everything held. An argument is the file's size in MiB instead of 256."""
+    size_min = int(sys.argv[1]) << 20 if len(sys.argv) > 1 else FILE_BYTES_MIN
     with tempfile.TemporaryDirectory(prefix="idxdd-demo-") as folder:
         try:
-            run(Path(folder))
+            run(Path(folder), size_min)
         except IdxdError as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
     return 0
 
 

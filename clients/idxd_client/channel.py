@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from idxd_client.completions import Batch, Callback, ChannelCompletion, Completion
 from idxd_client.descriptors import Descriptor
 from idxd_client.errors import ClosedReason, DeviceGone, HandleClosed, IdxdError, PortalClosed, WaitTimeout, WorkQueueFull
+from idxd_client.portals import finished_on
 from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
 from idxdd import native
 
@@ -42,6 +43,7 @@ class KernelChannel(Queue):
         self._portal = opened.portal()
         self._native = opened.channel(self._portal)
         self._channel: native.Channel = self._native
+        self._finished = finished_on(self._portal)
         self.opened = opened
         opened.channel_address = self.address
         self.number = opened.number
@@ -64,7 +66,7 @@ class KernelChannel(Queue):
     ) -> ChannelCompletion:
         """Submit one descriptor; `callback(completion)` runs once, from poll() or the dispatcher, in this process."""
         batch = Batch(self.connection.arena, descriptor.members) if descriptor.members else None
-        completion = ChannelCompletion(self, descriptor, batch)
+        completion = ChannelCompletion(self, descriptor, batch, self._finished)
         if callback is not None:
             completion.add_done_callback(callback)
         packed = descriptor.pack(descriptor_list=batch.address if batch is not None else 0)

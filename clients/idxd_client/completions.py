@@ -206,7 +206,11 @@ class RecordCompletion(Completion):
 class ChannelCompletion(Completion):
     """On a kernel channel: idxdd-irq completes it, poll() delivers it."""
 
-    __slots__ = ()
+    __slots__ = ("_finished",)
+
+    def __init__(self, queue: Queue, descriptor: Descriptor, batch: Batch | None, finished: Callable[[], bool]) -> None:
+        super().__init__(queue, descriptor, batch)
+        self._finished = finished
 
     def deliver(self, status: int, txn: int, record: bytes) -> bool:
         """What the completion ring says. ABORT leaves status 0 in the record."""
@@ -214,6 +218,8 @@ class ChannelCompletion(Completion):
         members = batch.results() if batch is not None else ()
         if batch is not None and status:
             batch.give()
+        elif batch is not None:  # aborted: its members may still be on their way
+            batch.give_when(self._finished)
         result = Result(
             bytes((status,)) + record[1:], self.descriptor.opcode, self.descriptor.flags, txn=TxnResult(txn), members=members
         )

@@ -15,6 +15,7 @@ from idxdd.spec.codes import (
 
 RECORD_BYTES = 32
 _STATUSES: dict[int, CompletionStatus] = {int(status): status for status in CompletionStatus}
+_OPCODES: dict[int, Opcode] = {int(opcode): opcode for opcode in Opcode}
 _MAY_SAY_WRITE = frozenset({0x03, 0x04, 0x06, 0x1A, 0x1F})
 _NOT_FAILED = (CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED)
 
@@ -126,7 +127,8 @@ class Result:
 
 def name_of(opcode: int) -> str:
     """As users write it: "memmove"."""
-    return opcode.name.lower() if isinstance(opcode, Opcode) else f"operation {opcode:#04x}"
+    known = _OPCODES.get(opcode)
+    return known.name.lower() if known is not None else f"operation {opcode:#04x}"
 
 
 def _number(record: bytes, offset: int, size: int) -> int:

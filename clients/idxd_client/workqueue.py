@@ -26,6 +26,7 @@ from idxd_client.errors import (
     WaitTimeout,
     WorkQueueFull,
 )
+from idxd_client.portals import finished_on
 from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
 from idxdd import native
 
@@ -281,16 +282,3 @@ class WorkQueue(Queue):
     def __repr__(self) -> str:
         kind = "dedicated" if self.dedicated else "shared"
         return f"<WorkQueue {self.name} {kind} size {self.size}>"
-
-
-def finished_on(portal: native.Portal) -> Callable[[], bool]:
-    """Tells whether the device has nothing more to write for `portal`: descriptors need not finish in order."""
-
-    def finished() -> bool:
-        try:
-            done = portal.done
-            return done >= portal.tail or (portal.closed != 0 and done >= portal.closed_at)
-        except native.NativeError:  # closed since, and drained by that
-            return True
-
-    return finished

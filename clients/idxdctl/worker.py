@@ -184,6 +184,7 @@ def copy(job: Job) -> Tally:
 def main() -> int:
     """A worker process: argument 1 is the job, argument 2 the process that started it."""
     native.set_parent_death_signal(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us, and ends us
     if os.getppid() != int(sys.argv[2]):  # it ended before the signal was asked for
         return ExitCode.FAILED
     try:

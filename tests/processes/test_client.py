@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -492,3 +494,47 @@ def test_a_dropped_connection_warns_and_ends_its_session(daemon: RunningDaemon, 
         gc.collect()
     assert any("<Connection" in str(warning.message) and "was not closed" in str(warning.message) for warning in warned)
     wait_until(lambda: conn.stats()["sessions"] == sessions - 1)
+
+
+# ---- the examples ---------------------------------------------------------------------------------------------------------
+
+EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
+
+
+def test_the_examples_do_what_they_say(daemon: RunningDaemon) -> None:
+    """What a reader copies first must work as printed."""
+    expected = {
+        "hello.py": f"hello {crc32c.crc32c(b'hello'):#x}\n",
+        "callbacks.py": "100 callbacks, all bytes filled: True\n",
+        "with_asyncio.py": ", ".join([f"{crc32c.crc32c(bytes(range(256)) * 256):08x}"] * 8) + "\n",
+    }
+    environ = {**os.environ, "IDXDD_SOCKET": daemon.socket}
+    for name in sorted(set(os.listdir(EXAMPLES)) & {"hello.py", "callbacks.py", "with_asyncio.py", "fast.py"}):
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / name], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert done.stdout == expected.get(name, done.stdout)
+    assert set(expected) <= set(os.listdir(EXAMPLES))
+
+
+def test_the_demonstration_loses_nothing(instance: str) -> None:
+    """A smaller file than `make demo`, the same kills and checks; afterwards nothing is left of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "idxdd",
+        "run",
+        "--instance",
+        instance,
+        "--",
+        sys.executable,
+        str(EXAMPLES / "demo.py"),
+        "64",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bytes are equal" in done.stdout
+    assert "killed client" in done.stdout
+    assert "killed idxdd-irq" in done.stdout
+    assert "none twice" in done.stdout
