@@ -35,10 +35,12 @@ bool portal_has_work(const struct idxdd_engine *e, const struct portal *p)
 
 static void overflow(struct idxdd_engine *e, struct portal *p, uint32_t count)
 {
+    uint32_t pulled = atomic_load_explicit(&e->exit_head, memory_order_acquire);
     e->now_ns = engine_now_ns();
-    if (p->overflow_at_ns && e->now_ns - p->overflow_at_ns < IDXDD_OVERFLOW_INTERVAL_NS)
-        return; /* a client that does nothing else must not keep the device loop busy */
+    if (p->overflow_at_ns && (e->now_ns - p->overflow_at_ns < IDXDD_OVERFLOW_INTERVAL_NS || (int32_t)(pulled - p->overflow_exit) <= 0))
+        return; /* a client that does nothing else must neither keep the device loop busy nor fill the exit ring: one of each portal */
     p->overflow_at_ns = e->now_ns;
+    p->overflow_exit = atomic_load_explicit(&e->exit_tail, memory_order_relaxed);
     struct idxdd_exit *exit = exit_new(e, IDXDD_EXIT_OVERFLOW, count);
     exit->wq = p->wq;
     exit->portal = p->number;
@@ -47,22 +49,32 @@ static void overflow(struct idxdd_engine *e, struct portal *p, uint32_t count)
     exit_send(e);
 }
 
-static void accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+/* What a drain does to the tails of other portals when it is accepted. */
+enum at_drain {
+    DRAIN_SWEEPS, /* what is there now comes before it */
+    DRAIN_STOPS,  /* it stays in its slot */
+    DRAIN_ALONE,  /* it is accepted as it is, and nothing behind it */
+};
+
+static bool accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p, enum at_drain how)
 {
     uint32_t at = (p->queue_head + p->queue_count) % IDXDD_PORTAL_SLOTS;
     memcpy(p->queue[at], p->client->slot[p->head % IDXDD_PORTAL_SLOTS], 64);
-    if (p->queue[at][7] == OPCODE_DRAIN)
-        portals_sweep(e, wq, p, wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid); /* what is there now comes before the drain */
+    bool drain = p->queue[at][7] == OPCODE_DRAIN;
+    if (drain && how == DRAIN_STOPS)
+        return false; /* copied again when it is accepted: only that copy counts */
+    if (drain && how == DRAIN_SWEEPS)
+        portals_sweep(e, wq, p, wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid);
     p->queue_sequence[at] = wq->sequence++;
     p->queue_count++;
     wq->queued++;
-    if (p->limit > p->head)
+    if (portal_granted(p))
         wq->granted--;
     p->head++;
+    return true;
 }
 
-/* Accept what lies below `up_to`. Returns how many. */
-uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to)
+static uint32_t accept_up_to(struct idxdd_engine *e, struct portal *p, uint64_t up_to, enum at_drain how)
 {
     struct wq *wq = &e->wq[p->wq];
     uint64_t tail = atomic_load_explicit(&p->client->tail, memory_order_acquire); /* partner: the submitter's release */
@@ -74,28 +86,46 @@ uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to)
     }
     if (tail - p->head > IDXDD_PORTAL_SLOTS) { /* behind us, or further than a ring: garbage */
         overflow(e, p, 0);
-        wq->granted -= p->limit > p->head ? (uint32_t)(p->limit - p->head) : 0;
+        wq->granted -= portal_granted(p);
         p->head = p->limit = p->limit_max = tail;
         atomic_store_explicit(&p->device->limit, tail, memory_order_release);
         return 0;
     }
     uint32_t n = 0;
     while (p->head != tail && (int64_t)(up_to - p->head) > 0 && p->queue_count < IDXDD_PORTAL_SLOTS) {
-        accept_one(e, wq, p);
+        if (!accept_one(e, wq, p, how))
+            break;
         n++;
+        if (how == DRAIN_ALONE)
+            break;
     }
     if (n)
         count_up(&wq->statistics->accepted, n);
     return n;
 }
 
+/* Accept what lies below `up_to`. Returns how many. */
+uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to) { return accept_up_to(e, p, up_to, DRAIN_SWEEPS); }
+
+static bool swept(const struct portal *q, const struct portal *but, uint32_t pasid)
+{
+    return q != but && q->open && (pasid == IDXDD_NO_PASID || q->pasid == pasid);
+}
+
+/* A drain that is met here comes after all that lies in front of other drains, and does not sweep in turn: two portals' drains would
+ * else sweep each other without end. Ends: a queue of ours holds no more than a ring of slots. */
 void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *but, uint32_t pasid)
 {
-    for (uint32_t i = 0; i < wq->portal_count; i++) {
-        struct portal *q = wq->portals[i];
-        if (q != but && q->open && (pasid == IDXDD_NO_PASID || q->pasid == pasid))
-            portal_accept(e, q, q->limit_max);
-    }
+    uint32_t drains;
+    do {
+        for (uint32_t i = 0; i < wq->portal_count; i++)
+            if (swept(wq->portals[i], but, pasid))
+                accept_up_to(e, wq->portals[i], wq->portals[i]->limit_max, DRAIN_STOPS);
+        drains = 0;
+        for (uint32_t i = 0; i < wq->portal_count && !drains; i++)
+            if (swept(wq->portals[i], but, pasid))
+                drains = accept_up_to(e, wq->portals[i], wq->portals[i]->limit_max, DRAIN_ALONE);
+    } while (drains);
 }
 
 void portal_take(struct portal *p, struct wq *wq, struct context *c)

@@ -73,6 +73,7 @@ struct portal {
     uint64_t kept_until_ns;          /* an idle grant is not withdrawn before */
     uint32_t close_request[IDXDD_CLOSES], closes; /* to acknowledge when nothing is in flight any more */
     uint64_t dropped_seen, overflow_at_ns;
+    uint32_t overflow_exit;          /* place of its last OVERFLOW in the exit ring */
     uint64_t rung;                   /* the wake_at that was rung for */
     uint32_t want_seen;
     uint32_t contexts, first_context;
@@ -171,6 +172,10 @@ static inline uint16_t get16(const uint8_t *p) { uint16_t v; __builtin_memcpy(&v
 /* A statistics word has one writer, so no read-modify-write is needed; readers only want whole values. */
 static inline void count_up(_Atomic uint64_t *word, uint64_t by)
 { atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed); }
+
+/* Granted and not accepted yet. By difference: after a garbage tail the numbers may wrap. */
+static inline uint32_t portal_granted(const struct portal *p)
+{ return (int64_t)(p->limit - p->head) > 0 ? (uint32_t)(p->limit - p->head) : 0; }
 
 /* exits.c */
 struct idxdd_exit *exit_new(struct idxdd_engine *e, uint32_t kind, uint32_t id);

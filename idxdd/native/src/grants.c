@@ -17,15 +17,13 @@ void portal_active(struct wq *wq, struct portal *p, bool active)
     }
 }
 
-static uint32_t outstanding(const struct portal *p) { return p->limit > p->head ? (uint32_t)(p->limit - p->head) : 0; }
-
 void grant_set(struct wq *wq, struct portal *p, uint64_t limit)
 {
-    wq->granted -= outstanding(p);
+    wq->granted -= portal_granted(p);
     p->limit = limit;
-    if (limit > p->limit_max)
+    if ((int64_t)(limit - p->limit_max) > 0)
         p->limit_max = limit;
-    wq->granted += outstanding(p);
+    wq->granted += portal_granted(p);
     atomic_store_explicit(&p->device->limit, limit, memory_order_release);
 }
 
@@ -58,21 +56,21 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
     uint32_t part = share(wq);
     for (uint32_t i = 0; i < wq->portal_count && room(wq) <= 0; i++) {
         struct portal *q = wq->portals[i];
-        if (q == for_whom || !q->open || q->limit <= q->head)
+        if (q == for_whom || !q->open || !portal_granted(q))
             continue;
         uint64_t tail = atomic_load_explicit(&q->client->tail, memory_order_acquire);
         bool idle = tail == q->head && e->now_ns >= q->kept_until_ns;
         if (idle)
             grant_set(wq, q, q->head);
-        else if (outstanding(q) > part)
+        else if (portal_granted(q) > part)
             grant_set(wq, q, q->head + part);
     }
 }
 
 static bool give(struct wq *wq, struct portal *p)
 {
-    uint32_t have = outstanding(p), part = share(wq);
-    uint64_t base = p->limit > p->head ? p->limit : p->head;
+    uint32_t have = portal_granted(p), part = share(wq);
+    uint64_t base = p->head + have;
     int32_t free_entries = room(wq);
     if (have >= part || free_entries <= 0)
         return have > 0;
@@ -86,7 +84,7 @@ static bool give(struct wq *wq, struct portal *p)
         more = slots;
     if (more)
         grant_set(wq, p, base + more);
-    return outstanding(p) > 0;
+    return portal_granted(p) > 0;
 }
 
 /* Freed room goes to those who were turned away, in the order of the portals' turns; each is rung, it may be asleep. */
@@ -109,7 +107,7 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     uint32_t want = atomic_load_explicit(&p->client->want, memory_order_acquire);
     bool asks = want != p->want_seen;
     uint64_t tail = atomic_load_explicit(&p->client->tail, memory_order_acquire);
-    if (tail != p->head && !outstanding(p))
+    if (tail != p->head && !portal_granted(p))
         starve(wq, p, true); /* published above a limit that was withdrawn: it waits in its slot */
     if (wq->starving) {
         if (room(wq) <= 0) {
@@ -118,17 +116,17 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         }
         serve_starving(e, wq);
     }
-    if (!p->starving && (wq->starving == 0 || outstanding(p)))
+    if (!p->starving && (wq->starving == 0 || portal_granted(p)))
         give(wq, p);
     if (!asks)
         return;
     portal_active(wq, p, true);
-    if (p->limit <= tail) {
+    if ((int64_t)(p->limit - tail) <= 0) {
         e->now_ns = engine_now_ns();
         starve(wq, p, true);
         withdraw(e, wq, p);
         serve_starving(e, wq);
-        if (p->limit <= tail) {
+        if ((int64_t)(p->limit - tail) <= 0) {
             p->retries++;
             count_up(&wq->statistics->retries, 1);
         }
