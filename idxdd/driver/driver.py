@@ -19,7 +19,7 @@ from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_co
 from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
-from idxdd.driver.state import CHANNELS_MAX, VERSION, DriverState, StateSegment
+from idxdd.driver.state import CHANNELS_MAX, SWERR_SAVED, VERSION, DriverState, StateSegment
 from idxdd.driver.submit import Channel, fence_channel
 from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
 from idxdd.driver.wq import Wq, disable_pasid, drv_disable_wq, drv_enable_wq, set_pasid
@@ -229,7 +229,8 @@ class Driver:
         header.generation = self.generation
         header.version = VERSION
         self.ready = True
-        for device in self.devices.values():
+        saved_first = sorted(self.devices.values(), key=lambda device: device.block.swerr_mark != SWERR_SAVED)
+        for device in saved_first:  # its four lines have the oldest numbers
             irq.redo_owed(device, self._hand_over)
             if device.block.revoke_queued:
                 self._queue_revoke(device)

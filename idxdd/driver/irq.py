@@ -106,19 +106,19 @@ def report_swerr(device: Device) -> None:
     if mmio.position <= block.swerr_ack_position:
         mmio.write64(SWERR.offset, block.swerr()[0] & _ACK_BITS)
     saved = block.swerr()
-    wake_error_pollers(device, SWERR(saved[0]))
-    for i, qword in enumerate(saved):
+    error = SWERR(saved[0])
+    wake_error_pollers(device, error)
+    for i, qword in enumerate(saved):  # numbers reserved: no other line may come before these
         device.log("warning", f"err[{i}]: {qword:#018x}", number=block.swerr_log_number + i, device=device.name)
+    if error.valid and error.wq_idx_valid and error.wq_idx >= len(device.wqs):
+        device.log("warning", f"SWERR.wq_idx {error.wq_idx} is out of range", device=device.name)
     block.swerr_mark = SWERR_LOGGED
 
 
 def wake_error_pollers(device: Device, error: SWERR) -> None:
     """The pollers of the WQ it names, if that is a user WQ; of every user WQ if it names none."""
     if error.valid and error.wq_idx_valid:
-        if error.wq_idx >= len(device.wqs):
-            device.log("warning", f"SWERR.wq_idx {error.wq_idx} is out of range", device=device.name)  # DEF-05
-            return
-        named = [device.wqs[error.wq_idx]]
+        named = device.wqs[error.wq_idx : error.wq_idx + 1]  # none if out of range (DEF-05)
     else:
         named = device.wqs
     for wq in named:

@@ -208,8 +208,13 @@ def main() -> int:
     process = Process(LINK_FD, parent)
     try:
         process.run(stop_read)
+    except IdxdError as error:  # the device's loop does not answer: the supervisor decides what follows
+        print(f"idxdd-irq: {error}", file=sys.stderr)
+        return 1
     finally:
         process.close()
+        os.close(stop_read)
+        os.close(stop_write)
     return 0
 
 
