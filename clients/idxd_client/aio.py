@@ -46,6 +46,10 @@ class AsyncBell:
         if not self._waiting_still():
             return
         fd = self._queue.arm(seen)
+        if fd < 0 and self._queue.progress() == seen:  # nothing to wait for, and no progress: the portal has ended
+            self._check()
+            if not self._waiting_still():
+                return
         if fd < 0:
             self._loop.call_soon(self._ready)
         elif fd != self._fd:
@@ -70,12 +74,16 @@ class AsyncBell:
             return
         try:
             self._queue.wait_progress(self._queue.progress(), 0.0)  # settles what is watched if the daemon is gone
-            for completion in list(self._waiting.values()):
-                if not completion.done():
-                    self._queue.check(completion)
+            self._check()
             self._arm()
         except IdxdError as error:
             self._fail(error)
+
+    def _check(self) -> None:
+        for completion in list(self._waiting.values()):
+            if not completion.done():
+                self._queue.check(completion)
+        self._look()
 
     def _look(self) -> None:
         for future, completion in list(self._waiting.items()):

@@ -218,20 +218,23 @@ class Dispatcher:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"idxd dispatcher {queue.name}", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 seen = self._queue.progress()
-                if not self._queue.poll():
-                    self._queue.wait_progress(seen, self.LOOK_S)
+                if self._queue.poll() or not self._queue.wait_progress(seen, self.LOOK_S):
+                    continue
+                if self._queue.progress() == seen:  # woken for nothing: the portal has ended, until reopen() or reattach()
+                    self._stopping.wait(self.LOOK_S)
             except IdxdError:
-                return  # closed or gone: everything watched was settled with that error
+                return  # the handle was closed: everything watched was settled with that error
 
     def stop(self) -> None:
-        self._stopping = True
+        """Returns when it has ended, unless called from one of its own callbacks."""
+        self._stopping.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()

@@ -171,6 +171,21 @@ def test_a_future_gets_result_or_error(portal_and_wq: Pair) -> None:
     assert isinstance(bad.exception(5), DeviceGone)
 
 
+def test_the_dispatcher_rests_when_the_portal_has_ended(portal_and_wq: Pair) -> None:
+    """A dead daemon answers every wait at once: a thread that asked again at once would use a whole core."""
+    portal, wq = portal_and_wq
+    future = wq.submit_future(Descriptor.noop())
+    portal.wait_answer = native.WAIT_GONE
+    assert isinstance(future.exception(5), DeviceGone)
+    before = len(portal.waits)
+    wq.stop_dispatcher()
+    assert len(portal.waits) - before <= 2
+    wq.start_dispatcher()
+    waits = len(portal.waits)
+    with pytest.raises(AssertionError, match="never"):
+        wait_until(lambda: len(portal.waits) > waits + 5, 0.4, "never")
+
+
 def test_wait_any_and_wait_some_return_what_is_done(portal_and_wq: Pair) -> None:
     """Some, in any order, with one time-out."""
     portal, wq = portal_and_wq
