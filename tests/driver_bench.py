@@ -14,6 +14,7 @@ from idxdd.shm.clock import FakeClock
 from idxdd.testing.mock_device import MockChannel, MockDevice
 
 TURNS_MAX = 10_000
+KILLS_MAX = 1000
 
 
 class Killed(BaseException):
@@ -56,6 +57,8 @@ class DriverBench:
         self.answer_asks = True
         self.budget: int | None = None
         """Steps until the driver is killed; None: never."""
+        self.next_budget: Callable[[], int | None] = lambda: None
+        """The successor's."""
         self.steps = self.kills = 0
         self._number = 0
         self._last_line = 0
@@ -134,7 +137,8 @@ class DriverBench:
 
     def survive(self, act: Callable[[], object]) -> None:
         """Do it and come to rest; a driver killed on the way is followed by the next."""
-        for again in (act, self.run, self.run):
+        again: Callable[[], object] = act
+        for _ in range(KILLS_MAX):
             try:
                 again()
                 self.run()
@@ -143,7 +147,8 @@ class DriverBench:
                 self.kills += 1
                 self.kill()
                 self.device.pump()
-                self.start()
+                self.budget = self.next_budget()
+                again = self.start
         raise AssertionError("killed more often than asked for")
 
     # ---- turns ----

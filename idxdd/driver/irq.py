@@ -117,10 +117,9 @@ def report_swerr(device: Device) -> None:
 
 def wake_error_pollers(device: Device, error: SWERR) -> None:
     """The pollers of the WQ it names, if that is a user WQ; of every user WQ if it names none."""
+    named = device.wqs
     if error.valid and error.wq_idx_valid:
-        named = device.wqs[error.wq_idx : error.wq_idx + 1]  # none if out of range (DEF-05)
-    else:
-        named = device.wqs
+        named = named[error.wq_idx : error.wq_idx + 1]  # none if out of range (DEF-05)
     for wq in named:
         if wq.type is WqType.USER:
             device.wake_pollers(wq)

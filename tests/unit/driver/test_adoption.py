@@ -1,6 +1,7 @@
 """Adoption: the driver is killed before each of its stores in turn; its successor goes on, and everything happens once."""
 
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -146,9 +147,12 @@ def _steps_of(scenario: Scenario, benches: list[DriverBench]) -> int:
     return _run(scenario, benches, None)
 
 
-def _run(scenario: Scenario, benches: list[DriverBench], kill_at: int | None) -> int:
+def _run(
+    scenario: Scenario, benches: list[DriverBench], kill_at: int | None, next_kill: Callable[[], int | None] = lambda: None
+) -> int:
     benches.clear()
     bench = DriverBench()
+    bench.next_budget = next_kill
     benches.append(bench)
     try:
         if scenario is not _starts:
@@ -157,7 +161,7 @@ def _run(scenario: Scenario, benches: list[DriverBench], kill_at: int | None) ->
         bench.steps, bench.budget = 0, kill_at
         scenario(bench)
         _all_answered(bench)
-        assert kill_at is None or bench.kills == 1 or bench.budget is not None, "the kill went astray"
+        assert kill_at is None or bench.kills or bench.budget is not None, "the kill went astray"
         return bench.steps
     finally:
         bench.budget = None
@@ -185,6 +189,14 @@ def test_killed_at_every_step(scenario: Scenario, shard: int, counting: list[Dri
         except BaseException as error:
             error.add_note(f"killed at step {kill_at} of {steps}")
             raise
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_killed_again_and_again(scenario: Scenario, seed: int, counting: list[DriverBench]) -> None:
+    """Successors die too, also while they adopt: none of it is felt as long as one lives long enough for a step."""
+    random = Random(f"{scenario.__name__} {seed}")
+    _run(scenario, counting, random.randrange(30), lambda: random.choice((random.randrange(40), random.randrange(400))))
 
 
 @pytest.fixture
