@@ -104,3 +104,10 @@ spec: | $(VENV)/.dependencies
 # Four client processes copy a real file, two processes are killed, nothing is lost: under a minute.
 demo: install
 	$(BIN)/idxdd run -- $(BIN)/python clients/examples/demo.py
+
+# Every number that the README promises: a table, and JSON in bench/results. make bench ROWS=move,rtt selects, ROUNDS=9 takes longer.
+ROWS ?=
+ROUNDS ?= 5
+
+bench: install
+	$(BIN)/python -m bench --rows "$(ROWS)" --rounds $(ROUNDS)
