@@ -76,7 +76,8 @@ def _make_directory(directory: str) -> None:
     system = directory == SYSTEM_DIRECTORY
     with contextlib.suppress(FileExistsError):
         os.makedirs(directory, mode=0o755 if system else 0o700)
-    found = os.stat(directory)
+    ours = directory == f"/tmp/idxdd-{os.geteuid()}"  # a name anyone may take first, also for a link to elsewhere
+    found = os.lstat(directory) if ours else os.stat(directory)
     if not stat.S_ISDIR(found.st_mode):
         raise PermissionDenied(f"{directory} is not a directory")
     if found.st_uid not in (0, os.geteuid()):  # a predictable name in /tmp may have been made by somebody else

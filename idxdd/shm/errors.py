@@ -19,10 +19,6 @@ class BadInstanceName(IdxdError):
     """The name of an instance breaks its rule."""
 
 
-class SocketPathTooLong(IdxdError):
-    """A path that does not fit into sockaddr_un."""
-
-
 class ForeignName(IdxdError):
     """A name of ours exists and belongs to someone else."""
 

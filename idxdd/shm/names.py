@@ -18,7 +18,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,11 +27,10 @@ from typing import Final, Self
 import posix_ipc
 
 from idxdd.shm.clock import CLOCK
-from idxdd.shm.errors import BadInstanceName, ForeignName, InstanceTaken, SharedMemoryFull, SocketPathTooLong
+from idxdd.shm.errors import BadInstanceName, ForeignName, InstanceTaken, SharedMemoryFull
 
 SHM_DIR: Final = Path("/dev/shm")  # where glibc and musl keep shared memory and named semaphores
 INSTANCE_DEFAULT: Final = "default"
-SOCKET_PATH_BYTES_MAX: Final = 107  # sockaddr_un holds 108, one of them the final zero
 LOCK_WAIT_S: Final = 2.0  # a sweep holds a dead instance's lock for milliseconds, on a busy machine for longer
 HOLDER_WAIT_S: Final = 0.25  # enough where the process that wrote its pid into the lock is alive
 LOCK_SIZE: Final = 4096
@@ -57,33 +56,6 @@ def check_instance(instance: str) -> str:
     if not _INSTANCE_RULE.fullmatch(instance):
         raise BadInstanceName(f"instance {instance[:64]!r}: a name has 1 to 32 letters, digits, '-' or '_'")
     return instance
-
-
-def socket_path(instance: str = INSTANCE_DEFAULT, environ: Mapping[str, str] | None = None) -> Path:
-    """Where the daemon of this instance listens: IDXDD_SOCKET, else /run, else the user's runtime directory, else /tmp."""
-    environ = os.environ if environ is None else environ
-    check_instance(instance)
-    if given := environ.get("IDXDD_SOCKET"):
-        path = Path(given)
-    elif os.geteuid() == 0:
-        path = Path("/run/idxdd", f"{instance}.sock")
-    elif runtime := environ.get("XDG_RUNTIME_DIR"):
-        path = Path(runtime, "idxdd", f"{instance}.sock")
-    else:
-        path = Path(f"/tmp/idxdd-{os.geteuid()}", f"{instance}.sock")
-    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-        raise SocketPathTooLong(f"socket path {path}: a Unix socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
-    return path
-
-
-def make_socket_directory(path: Path) -> None:
-    """The directory a socket lies in; one in /tmp must be ours, or someone else could put his socket there."""
-    directory = path.parent
-    directory.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    if directory.name == f"idxdd-{os.geteuid()}":
-        status = directory.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise ForeignName(f"socket directory {directory} belongs to uid {status.st_uid}: remove it, or set IDXDD_SOCKET")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pytest
 from child import Child
 
 from idxdd.shm import names
-from idxdd.shm.errors import BadInstanceName, ForeignName, InstanceTaken, SharedMemoryFull, SocketPathTooLong
-from idxdd.shm.names import InstanceLock, names_left, socket_path, sweep_instance
+from idxdd.shm.errors import BadInstanceName, ForeignName, InstanceTaken, SharedMemoryFull
+from idxdd.shm.names import InstanceLock, names_left, sweep_instance
 from idxdd.shm.segment import Segment
 
 HOLDER = """
@@ -47,8 +47,6 @@ def test_bad_instance_names_are_refused(name):
     """A dot or a slash would make the name of another instance, or a path."""
     with pytest.raises(BadInstanceName):
         InstanceLock(name)
-    with pytest.raises(BadInstanceName):
-        socket_path(name)
 
 
 def test_names_carry_user_instance_and_generation(instance):
@@ -318,32 +316,6 @@ lock.release()
         with Child(program, instance, umask) as child:
             assert child.line() == f"0o600 {oct(int(umask, 8))}"
             assert child.finish() == 0
-
-
-def test_socket_path_rule(tmp_path, monkeypatch):
-    """Environment first, then /run for root, the runtime directory, /tmp with the uid."""
-    assert socket_path(environ={"IDXDD_SOCKET": "/x/y.sock"}) == Path("/x/y.sock")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert socket_path(environ={"XDG_RUNTIME_DIR": "/r"}) == Path("/run/idxdd/default.sock")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert socket_path("second", environ={"XDG_RUNTIME_DIR": "/r"}) == Path("/r/idxdd/second.sock")
-    assert socket_path(environ={}) == Path("/tmp/idxdd-1000/default.sock")
-    assert len(str(socket_path(environ={"IDXDD_SOCKET": "/" + "x" * 106}))) == 107
-    with pytest.raises(SocketPathTooLong, match="107"):
-        socket_path(environ={"IDXDD_SOCKET": "/" + "x" * 107})
-
-
-def test_a_socket_directory_of_someone_else_is_refused(tmp_path, monkeypatch):
-    """In /tmp anyone may be first: his directory could hold his daemon."""
-    path = tmp_path / f"idxdd-{os.geteuid()}" / "default.sock"
-    names.make_socket_directory(path)
-    names.make_socket_directory(path)
-    assert path.parent.stat().st_mode & 0o022 == 0
-    link = tmp_path / "elsewhere" / f"idxdd-{os.geteuid()}"
-    link.parent.mkdir()
-    link.symlink_to(path.parent)
-    with pytest.raises(ForeignName):
-        names.make_socket_directory(link / "default.sock")
 
 
 def test_segments_of_a_generation_go_with_it(instance):
