@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from idxd_client.completions import Batch, Callback, ChannelCompletion, Completion
-from idxd_client.descriptors import Descriptor
+from idxd_client.descriptors import DESCRIPTOR_BYTES, Descriptor
 from idxd_client.errors import ClosedReason, DeviceGone, HandleClosed, IdxdError, PortalClosed, WaitTimeout, WorkQueueFull
 from idxd_client.portals import finished_on
 from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
@@ -65,47 +65,62 @@ class KernelChannel(Queue):
         self, descriptor: Descriptor, *, callback: Callback | None = None, timeout: float = SUBMIT_TIMEOUT_S
     ) -> ChannelCompletion:
         """Submit one descriptor; `callback(completion)` runs once, from poll() or the dispatcher, in this process."""
+        completion = self._completion(descriptor, callback)
+        self._submit_all(completion.packed(), [completion], timeout)
+        return completion
+
+    def submit_many(
+        self, descriptors: Sequence[Descriptor], *, callback: Callback | None = None, timeout: float = SUBMIT_TIMEOUT_S
+    ) -> list[ChannelCompletion]:
+        """Submit them in order and in groups; their completions."""
+        completions = [self._completion(descriptor, callback) for descriptor in descriptors]
+        self._submit_all(b"".join([completion.packed() for completion in completions]), completions, timeout)
+        return completions
+
+    def _completion(self, descriptor: Descriptor, callback: Callback | None) -> ChannelCompletion:
         batch = Batch(self.connection.arena, descriptor.members) if descriptor.members else None
         completion = ChannelCompletion(self, descriptor, batch, self._finished)
         if callback is not None:
             completion.add_done_callback(callback)
-        packed = descriptor.pack(descriptor_list=batch.address if batch is not None else 0)
-        answer = self._publish(packed, completion)
-        if answer < 0:
-            self._submit_again(packed, completion, answer, timeout)
         return completion
 
-    def submit_many(self, descriptors: Sequence[Descriptor], *, timeout: float = SUBMIT_TIMEOUT_S) -> list[ChannelCompletion]:
-        """Submit them in order; their completions."""
-        deadline = time.monotonic() + timeout
-        return [self.submit(descriptor, timeout=max(0.0, deadline - time.monotonic())) for descriptor in descriptors]
-
-    def _publish(self, packed: bytes, completion: ChannelCompletion) -> int:
-        with self._lock:
-            ticket = self._channel.submit(packed)
-            if ticket >= 0:
-                completion.number = ticket
-                self._in_flight[ticket] = completion
-        return ticket
-
-    def _submit_again(self, packed: bytes, completion: ChannelCompletion, answer: int, timeout: float) -> None:
+    def _submit_all(self, packed: bytes, completions: Sequence[ChannelCompletion], timeout: float) -> None:
+        published, answer = self._publish(packed, completions)
+        if published == len(completions):
+            return
         deadline = time.monotonic() + timeout
         sleep_s = RETRY_SLEEP_S[0]
-        while answer == native.SUBMIT_RETRY:
-            self.retries += 1
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise WorkQueueFull(f"{self.name}: submit: no free descriptor until the time-out")
-            seen = self.progress()
-            if not self.poll():
-                if self._in_flight:
-                    self.wait_progress(seen, min(left, WAIT_SLICE_S))
-                else:
-                    time.sleep(min(sleep_s, left))
-                    sleep_s = min(sleep_s * 2, RETRY_SLEEP_S[1])
-            answer = self._publish(packed, completion)
-        if answer < 0:
-            raise self._ended("submit", native.WAIT_GONE if answer == native.SUBMIT_GONE else native.WAIT_CLOSED)
+        while published < len(completions):
+            if answer < 0 and answer != native.SUBMIT_RETRY:
+                raise self._ended("submit", native.WAIT_GONE if answer == native.SUBMIT_GONE else native.WAIT_CLOSED)
+            sleep_s = self._make_room(deadline, sleep_s)
+            more, answer = self._publish(packed[published * DESCRIPTOR_BYTES :], completions[published:])
+            published += more
+
+    def _publish(self, packed: bytes, completions: Sequence[ChannelCompletion]) -> tuple[int, int]:
+        """How many there was room for, and what was said of the next one (0: nothing)."""
+        with self._lock:
+            tickets = [self._channel.submit(packed)] if len(completions) == 1 else self._channel.submit_many(packed)
+            answer = tickets.pop() if tickets and tickets[-1] < 0 else 0
+            for ticket, completion in zip(tickets, completions, strict=False):
+                completion.number = ticket
+                self._in_flight[ticket] = completion
+        return len(tickets), answer
+
+    def _make_room(self, deadline: float, sleep_s: float) -> float:
+        """After a retry: deliver what is done, else wait for it, else sleep shortly. The next sleep's length."""
+        self.retries += 1
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise WorkQueueFull(f"{self.name}: submit: no free descriptor until the time-out")
+        seen = self.progress()
+        if self.poll():
+            return RETRY_SLEEP_S[0]
+        if self._in_flight:
+            self.wait_progress(seen, min(left, WAIT_SLICE_S))
+            return RETRY_SLEEP_S[0]
+        time.sleep(min(sleep_s, left))
+        return min(sleep_s * 2, RETRY_SLEEP_S[1])
 
     # ---- completing --------------------------------------------------------------------------------------------------------
 

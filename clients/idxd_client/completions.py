@@ -212,6 +212,10 @@ class ChannelCompletion(Completion):
         super().__init__(queue, descriptor, batch)
         self._finished = finished
 
+    def packed(self) -> bytes:
+        """The descriptor's 64 bytes; the channel itself sets record, interrupt and handle."""
+        return self.descriptor.pack(descriptor_list=self._batch.address if self._batch is not None else 0)
+
     def deliver(self, status: int, txn: int, record: bytes) -> bool:
         """What the completion ring says. ABORT leaves status 0 in the record."""
         batch = self._batch

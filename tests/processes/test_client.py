@@ -117,6 +117,9 @@ def check_every_operation(conn: Connection, wq: str) -> None:
         overlapping = bytes(src[:5000])
         queue.memmove(memory[100:5100], memory[:5000])
         assert bytes(memory[100:5100]) == overlapping, "overlapping ranges move as memmove does"
+        group = [Descriptor.fill(dst[i * 8 :][:8], i) for i in range(600)]
+        assert all(result.ok for result in wait_all(queue.submit_many(group), 20)), "more than any queue or channel holds"
+        assert (np.frombuffer(dst.view, np.uint64)[:600] == np.arange(600)).all()
         queue.drain()
         if queue.max_batch_size > 1:
             batch = queue.batch([Descriptor.fill(dst[:64], 0), Descriptor.memmove(dst[64:128], src[:64])])

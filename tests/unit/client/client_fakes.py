@@ -156,6 +156,17 @@ class FakeChannel:
         self.submitted.append(ticket)
         return ticket
 
+    def submit_many(self, descriptors: bytes) -> list[int]:
+        tickets: list[int] = []
+        for at in range(0, len(descriptors), 64):
+            answer = self.submit(bytes(descriptors[at : at + 64]))
+            if answer == native.SUBMIT_RETRY:
+                break
+            tickets.append(answer)
+            if answer < 0:
+                break
+        return tickets
+
     def complete(self, ticket: int, status: int = 1, result: int = 0) -> None:
         self.ring.append((ticket, status, result, bytes((status,)) + bytes(31)))
         self.completed += 1

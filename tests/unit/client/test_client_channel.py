@@ -112,6 +112,25 @@ def test_retry_delivers_own_completions_first(native_and_channel: Pair) -> None:
         channel.submit(Descriptor.noop(), timeout=0.02)
 
 
+def test_a_group_goes_on_where_there_was_no_room(native_and_channel: Pair) -> None:
+    """Each descriptor of a group is published once, in order, whatever the WQ answers in between."""
+    fake, channel = native_and_channel
+    calls: list[int] = []
+    fake.answers.extend([0, 0, native.SUBMIT_RETRY, 0, native.SUBMIT_RETRY, 0, 0])
+    fake.on_wait = lambda: fake.complete(fake.submitted[fake.completed])
+    completions = channel.submit_many([Descriptor.noop()] * 5, callback=lambda c: calls.append(c.number))
+    assert [completion.number for completion in completions] == fake.submitted
+    for ticket in fake.submitted[fake.completed :]:
+        fake.complete(ticket)
+    channel.poll()
+    assert calls == fake.submitted
+    fake.answers.extend([0, native.SUBMIT_CLOSED])
+    with pytest.raises(PortalClosed):
+        channel.submit_many([Descriptor.noop()] * 3)
+    assert channel.in_flight == 1, "what was accepted before the refusal is on its way"
+    fake.complete(fake.submitted[-1])
+
+
 def test_an_abort_is_an_error_with_its_callback(native_and_channel: Pair) -> None:
     """The driver completes what it aborts, too."""
     fake, channel = native_and_channel
