@@ -7,6 +7,7 @@ Order   reserve in pieces (a turn of the loop each), seal, pass on. Taken out of
 import _thread
 import errno
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from idxdd.shm.errors import SharedMemoryFull
 
 PAGE = 4096
 RESERVE_BYTES = 4 << 20  # about a millisecond of zeroing
+DESCRIPTORS_KEPT = 64  # the last ones are for the next idxdd-irq and for control connections, not for what clients hold
 CLOSE_BYTES_AT_ONCE = 4 << 20  # about a millisecond of freeing
 
 
@@ -49,8 +51,8 @@ class AddressSpace:
         if self.bytes_held + size > self.limits.buffer_bytes_max:
             held, most = self.bytes_held, self.limits.buffer_bytes_max
             raise Refused("ENOMEM", f"size: {size} bytes beside {held} held exceed this client's {most} bytes")
+        buffer = Buffer(_memory_file(), size)
         number, self._next = self._next, self._next + 1
-        buffer = Buffer(memfd.create_unreserved("idxdd-buffer"), size)
         self.buffers[number] = buffer
         self.bytes_held += size
         try:
@@ -126,6 +128,23 @@ def _close(buffer: Buffer) -> None:
         os.close(buffer.fd)
     else:
         _thread.start_new_thread(os.close, (buffer.fd,))
+
+
+def _memory_file() -> int:
+    try:
+        fd = memfd.create_unreserved("idxdd-buffer")
+    except OSError as error:
+        raise refusal(error, "size") from None
+    return check_descriptor(fd, "size")
+
+
+def check_descriptor(fd: int, key: str) -> int:
+    """A new descriptor that a client will hold: its number tells how many there are. Refused: EMFILE; it is closed then."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and fd >= limit - DESCRIPTORS_KEPT:
+        os.close(fd)
+        raise Refused("EMFILE", f"{key}: the daemon holds as many descriptors as it may")
+    return fd
 
 
 def refusal(error: OSError, key: str) -> Refused:

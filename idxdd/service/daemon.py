@@ -25,6 +25,7 @@ from idxdd.device.registerfile import BAR0_SIZE_BYTES
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
 from idxdd.service import portals, reports, sessions
+from idxdd.service.buffers import refusal
 from idxdd.service.link import Frame, Link
 from idxdd.service.listen import Listener, SocketTaken, listen
 from idxdd.service.logs import Log
@@ -347,7 +348,10 @@ class Daemon:
     def operation(self, session: Session, request: Request) -> Steps:
         """The steps of one request; they return (answer, descriptors)."""
         sessions.check_role(session, request.op)
-        return (yield from OPERATIONS[request.op](self, session, **request.arguments))
+        try:
+            return (yield from OPERATIONS[request.op](self, session, **request.arguments))
+        except OSError as error:  # no descriptors left: the client's request fails, not the daemon
+            raise refusal(error, request.op) from None
 
     def hello(self) -> tuple[dict[str, Any], list[int]]:
         answer = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from idxdd.control.roles import Role
 from idxdd.control.wire import close_all
 from idxdd.native import LAYOUT, STOP_ABORT, STOP_DRAIN, NativeError
-from idxdd.service.buffers import PAGE, refusal
+from idxdd.service.buffers import PAGE, check_descriptor, refusal
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, acknowledged
 from idxdd.shm import bells, memfd
 from idxdd.shm.errors import SharedMemoryFull
@@ -151,7 +151,7 @@ class _Pages:
     def create(cls) -> "_Pages":
         made: list[int] = []
         try:
-            made.append(memfd.create("idxdd-portal", CLIENT_PAGE_SIZE))
+            made.append(check_descriptor(memfd.create("idxdd-portal", CLIENT_PAGE_SIZE), "wq"))
             made.append(memfd.create("idxdd-portal-device", DEVICE_PAGE_SIZE, 0))  # the engine maps it, then it is sealed
             made.append(bells.create_doorbell())
             made.extend(bells.create_wake_pair())
@@ -173,16 +173,34 @@ def open_wq(daemon: "Daemon", session: "Session", name: str) -> Steps:
     pages = _Pages.create()
     try:
         steps = _open_kernel if facts.kernel else _open_user
-        portal, fds = yield from steps(daemon, session, facts, pages)
+        portal = yield from steps(daemon, session, facts, pages)
         session.portals[portal.number] = portal
         daemon.sessions.count_portals(session, +1)
         answer = {"portal": portal.number, **daemon.wq_facts(name).answer(), "pasid": session.pasid}
         if portal.channel is not None:
             answer |= {"channel": portal.channel.number, "slots": CHANNEL_SLOTS}
-        shared = [os.dup(pages.client), memfd.read_only(pages.device), os.dup(pages.doorbell), os.dup(pages.theirs), *fds]
-        return answer, shared
+        try:
+            return answer, _for_client(pages, portal.channel)
+        except OSError as error:
+            yield from close_portal(daemon, session, portal, abort=True)
+            raise refusal(error, "wq") from None
     finally:
         pages.close()
+
+
+def _for_client(pages: _Pages, channel: Channel | None) -> list[int]:
+    """Its copies, in the order of the answer. OSError: none is left open."""
+    shared = [(os.dup, pages.client), (memfd.read_only, pages.device), (os.dup, pages.doorbell), (os.dup, pages.theirs)]
+    if channel is not None:
+        shared += [(os.dup, channel.memory), (memfd.read_only, channel.ring)]
+    made: list[int] = []
+    try:
+        for copy, fd in shared:
+            made.append(copy(fd))
+    except OSError:
+        close_all(made)
+        raise
+    return made
 
 
 def _open_user(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages) -> Steps:
@@ -192,7 +210,7 @@ def _open_user(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _P
     except Refused:
         yield daemon.link.verb("close", wq=facts.wq, pasid=session.pasid, client=session.number)
         raise
-    return Portal(session.next_number(), number, facts, None), []
+    return Portal(session.next_number(), number, facts, None)
 
 
 def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages) -> Steps:
@@ -211,8 +229,7 @@ def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: 
         raise
     if channel.fenced:  # before the portal was there to be closed
         yield acknowledged(daemon.port.portal_close, channel.portal, STOP_ABORT, Closed.REVOKED)
-    portal = Portal(session.next_number(), channel.portal, facts, channel)
-    return portal, [os.dup(channel.memory), memfd.read_only(channel.ring)]
+    return Portal(session.next_number(), channel.portal, facts, channel)
 
 
 def _add(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages, pasid: int, *, privileged: bool) -> Steps:

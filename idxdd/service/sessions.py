@@ -17,7 +17,7 @@ from idxdd.control import protocol, wire
 from idxdd.control.protocol import BadFrame, Request
 from idxdd.control.roles import NEEDS, ROLE_NAMES, Peer, Role, identify
 from idxdd.service import portals
-from idxdd.service.buffers import AddressSpace
+from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
 from idxdd.service.portals import CHANNEL_SIZE, Portal
 from idxdd.service.tasks import Refused, Steps, run
@@ -29,6 +29,7 @@ PASID_FIRST = 2
 PASID_LAST = (1 << 20) - 1
 HELLO_S = 10.0
 ACCEPTS_PER_TURN_MAX = 16
+ACCEPT_AGAIN_S = 0.2
 FOREIGN_MAPPINGS_MAX = 8192
 FOREIGN_PORTALS_MAX = 512
 
@@ -216,14 +217,27 @@ class Sessions:
                 sock, _ = listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # no descriptors left, or the client is gone already
-                self._daemon.log.warning(f"a client cannot be accepted: {error.strerror}")
-                return
+            except ConnectionError:  # the client is gone already
+                continue
+            except OSError as error:  # no descriptors left
+                return self._rest(listener, error)
             sock.setblocking(False)
             with contextlib.suppress(OSError):
                 self._admit(sock)
                 continue
             sock.close()
+
+    def _rest(self, listener: socket.socket, error: OSError) -> None:
+        """Look at the listener again later: until descriptors are free it stays readable, and the loop would spin."""
+        loop = self._daemon.loop
+
+        def look_again() -> None:
+            if listener.fileno() >= 0:
+                loop.register(listener.fileno(), Rank.LISTENER, lambda _events: self.accept(listener))
+
+        self._daemon.log.warning(f"no client can be accepted for {ACCEPT_AGAIN_S:g} s: {error.strerror}")
+        loop.unregister(listener.fileno())
+        loop.timers.call_later(ACCEPT_AGAIN_S, look_again)
 
     def _admit(self, sock: socket.socket) -> None:
         """OSError: it is gone already, or a limit is reached; then the caller closes the socket."""
@@ -296,7 +310,12 @@ class Sessions:
 def alloc(daemon: "Daemon", session: Session, size: int) -> Steps:
     """A buffer of at least `size` bytes."""
     number, buffer = yield from session.memory.alloc(size, daemon.next_turn)
-    return {"buffer": number, "size": buffer.size}, [os.dup(buffer.fd)]
+    try:
+        theirs = os.dup(buffer.fd)
+    except OSError as error:
+        session.memory.free(number)
+        raise refusal(error, "size") from None
+    return {"buffer": number, "size": buffer.size}, [theirs]
 
 
 def map_memory(

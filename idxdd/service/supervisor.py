@@ -72,7 +72,7 @@ class Supervisor:
         try:
             irq, self._first = self._first or spawn(self._command), None
         except OSError as error:
-            return self._ended_early(f"{self._command[0]} cannot be executed: {error.strerror}")
+            return self._not_executed(f"{self._command[0]} cannot be executed: {error.strerror}")
         self._irq = irq
         self._loop.register(irq.pidfd, Rank.LINK, self._died)
         self._started_ns = self._heard_ns = CLOCK.now_ns()
@@ -152,6 +152,13 @@ class Supervisor:
         self._loop.unregister(irq.pidfd)
         self._link.disconnect()
         return irq.reap()
+
+    def _not_executed(self, why: str) -> None:
+        """The first: the daemon cannot start. A successor: clients may leave descriptors and memory; it is tried again."""
+        if not self._ready:
+            return self._ended_early(why)
+        self._log.warning(f"idxdd-irq: {why}; trying again in {BACKOFF_S_MAX:g} s")
+        self._timer = self._loop.timers.call_later(BACKOFF_S_MAX, self.start)
 
     def _ended_early(self, why: str) -> None:
         self._failed(f"idxdd-irq cannot start: {why}")
