@@ -10,9 +10,10 @@ from driver_bench import CountingWords, DriverBench, configured
 from idxdd.driver import driver as driver_module
 from idxdd.driver import state as state_module
 from idxdd.driver.config import DEFAULT_CONFIG
+from idxdd.driver.state import COMMAND_VALID
 from idxdd.native import Words
-from idxdd.spec.codes import WqState
-from idxdd.spec.registers import SWERR
+from idxdd.spec.codes import Command, WqState
+from idxdd.spec.registers import CMD, SWERR
 from idxdd.testing.mock_device import MockChannel
 
 SUCCESS, ABORTED = 0x01, 3
@@ -285,3 +286,35 @@ def test_a_state_slot_used_again_starts_anew(bench: DriverBench) -> None:
     bench.device.post(KERNEL_WQ + 1)
     bench.run()
     assert second.completions() == [(ticket, SUCCESS, 0)]
+
+
+@pytest.mark.parametrize("issued", [False, True])
+def test_a_commands_effect_is_taken_only_if_it_was_issued(bench: DriverBench, issued: bool) -> None:
+    """CMDSTS may hold the success of an earlier command; the ring's tail tells them apart (model d2)."""
+    bench.verb("disable_wq", wq=1)  # leaves success, result 0
+    device = bench.driver.devices[0]
+    cmd = CMD.encode(operand=5, command=Command.ENABLE_WQ, int_req=True)
+    device.block.command_position = device.mmio.position
+    device.block.command = COMMAND_VALID | cmd.raw
+    if issued:
+        device.mmio.write(cmd)
+    bench.kill()
+    bench.device.pump()
+    bench.start()
+    bench.run()
+    block = bench.driver.devices[0].block
+    assert (block.enabled_bitmap >> 5 & 1, bench.wq(5).enabled, block.command) == (issued, issued, 0)
+
+
+def test_a_disable_that_ended_while_nobody_looked_clears_its_bit(bench: DriverBench) -> None:
+    """The enabled bitmap is the driver's own: the hardware does not tell it."""
+    from idxdd.driver.wq import disable_wq
+
+    bench.device.hold_commands = True
+    bench.driver.works.queue(("test", 0), "disable", disable_wq(bench.wq(1)))
+    bench.run()
+    bench.kill()
+    bench.device.finish_command()
+    bench.start()
+    bench.run()
+    assert bench.driver.devices[0].block.enabled_bitmap == 0b1101
