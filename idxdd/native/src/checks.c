@@ -56,7 +56,7 @@ static uint32_t invalid_flags(const struct idxdd_operation *op, const struct idx
         allowed &= ~(uint32_t)IDXDD_FLAG_BOF;
     if (has_cap(limits, IDXDD_GENCAP_STRICT_ORDER_NO_MEMORY_MASK))
         allowed &= ~(uint32_t)IDXDD_FLAG_STORD;
-    if (cache_control_reserved(limits, flags))
+    if (cache_control_reserved(limits, flags) || flags & FLAG_CC & ~rules->flags)       /* an encoding is reserved as a whole */
         allowed &= ~(uint32_t)FLAG_CC;
     for (unsigned i = 0; i < sizeof rules->gates / sizeof *rules->gates; i++)
         if (rules->gates[i].flags && !has_cap(limits, rules->gates[i].gencap))
@@ -82,6 +82,15 @@ static uint64_t reserved_bytes(const struct idxdd_rules *rules, uint32_t flags)
         if (((flags & rules->reserves[i].flag) != 0) == rules->reserves[i].set)
             reserved |= rules->reserves[i].bytes;
     return reserved;
+}
+
+/* Row 7: bits that must be zero in bytes that are not reserved as a whole. */
+static bool reserved_bits_set(const struct idxdd_rules *rules, const uint8_t *desc)
+{
+    for (unsigned i = 0; i < sizeof rules->reserved_bits / sizeof *rules->reserved_bits; i++)
+        if (desc[rules->reserved_bits[i].offset] & rules->reserved_bits[i].bits)
+            return true;
+    return false;
 }
 
 /* Row 17: the traffic class of each address the operation uses. */
@@ -121,7 +130,7 @@ uint8_t idxdd_check(struct idxdd_operation *op)
         if (op->invalid_flags)
             return IDXDD_STATUS_INVALID_FLAGS;
     }
-    if (nonzero_bytes(desc) & reserved_bytes(rules, flags))
+    if (nonzero_bytes(desc) & reserved_bytes(rules, flags) || reserved_bits_set(rules, desc))
         return IDXDD_STATUS_NOZERO_RESERVE;
     if (!limits->dedicated && !op->batch_member && load32(desc) & 0x7FF00000u)
         return IDXDD_STATUS_NOZERO_RESERVE;

@@ -1,4 +1,4 @@
-/* Compare (operations.md 8): the exact offset of the first difference.
+/* Compare and Compare Pattern (operations.md 8): the exact offset of the first difference.
  *
  * Not memcmp: clients may write while we read, and a comparison that reads a byte twice may then look past its end or find
  * a difference it cannot place. Here each byte is read once and the place comes from what was read.
@@ -127,6 +127,8 @@ __attribute__((constructor)) static void choose_kernel(void)
     (void)(idxdd_compare_force("avx512") || idxdd_compare_force("avx2"));
 }
 
+uint64_t idxdd_differ(const uint8_t *a, const uint8_t *b, uint64_t size) { return differ(a, b, size); }
+
 static enum idxdd_step finish(struct idxdd_operation *op, uint8_t result, uint64_t offset)
 {
     bool expected = !(idxdd_flags(op->desc) & IDXDD_FLAG_CR) || result == (op->desc[40] & 1);
@@ -146,6 +148,30 @@ enum idxdd_step idxdd_step_compare(struct idxdd_operation *op, uint64_t slice)
         if (!b)
             return IDXDD_FAULT;
         uint64_t same = differ(a, b, n);
+        advance(op, same);
+        if (same < n)
+            return finish(op, 1, op->progress);
+        slice -= n;
+    }
+    return op->progress < size ? IDXDD_MORE : finish(op, 0, 0);
+}
+
+/* Against memory of our own that repeats the pattern: one more stream, but always in the first-level cache. */
+#define REPEATED_BYTES 2048u
+
+enum idxdd_step idxdd_step_compare_pattern(struct idxdd_operation *op, uint64_t slice)
+{
+    uint64_t src = desc_address1(op->desc), size = desc_size(op->desc);
+    uint64_t repeated[REPEATED_BYTES / 8 + 1];      /* and one more, for any phase */
+    for (unsigned i = 0; i < sizeof repeated / 8 && i < smaller(slice, size) / 8 + 2; i++)
+        repeated[i] = load64(op->desc + 24);
+    while (slice && op->progress < size) {
+        uint64_t n = smaller(slice, size - op->progress);
+        const uint8_t *at = reach(op, src, op->progress, false, IDXDD_OPERAND_SOURCE1, &n);
+        if (!at)
+            return IDXDD_FAULT;
+        n = smaller(n, REPEATED_BYTES);
+        uint64_t same = differ(at, (const uint8_t *)repeated + op->progress % 8, n);
         advance(op, same);
         if (same < n)
             return finish(op, 1, op->progress);

@@ -90,6 +90,11 @@ uint64_t idxdd_crc64nvme(uint64_t seed, const void *data, uint64_t size)
     return ~KERNEL(crc64nvme)(~seed, NULL, data, size);
 }
 
+uint16_t idxdd_crc16t10(uint16_t seed, uint8_t *to, const uint8_t *from, uint64_t size)
+{
+    return KERNEL(crc16t10)(seed, to, from, size);
+}
+
 uint32_t idxdd_copy_crc32c(uint32_t seed, void *to, const void *from, uint64_t size)
 {
     return ~(uint32_t)KERNEL(copy_crc32c)(~seed, to, from, size);

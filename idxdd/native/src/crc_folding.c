@@ -170,6 +170,8 @@ static bool avx512_supported(void)
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("vpclmulqdq");
 }
 
-const struct idxdd_crc_kernels idxdd_crc_pclmul = {"pclmul", pclmul_supported, pclmul_32, pclmul_64, pclmul_copy32, pclmul_copy64};
-const struct idxdd_crc_kernels idxdd_crc_avx512 = {"avx512", avx512_supported, avx512_32, avx512_64, avx512_copy32, avx512_copy64};
+const struct idxdd_crc_kernels idxdd_crc_pclmul = {"pclmul", pclmul_supported, pclmul_32, pclmul_64, pclmul_copy32, pclmul_copy64,
+                                                   idxdd_crc16_pclmul};
+const struct idxdd_crc_kernels idxdd_crc_avx512 = {"avx512", avx512_supported, avx512_32, avx512_64, avx512_copy32, avx512_copy64,
+                                                   idxdd_crc16_avx512};
 #endif

@@ -101,3 +101,5 @@ enum idxdd_step idxdd_step_crc(struct idxdd_operation *op, uint64_t slice)
     }
     return more_or_done(op, size);
 }
+
+void idxdd_record_crc(const struct idxdd_operation *op, uint8_t record[32]) { store64(record + 16, op->crc); }

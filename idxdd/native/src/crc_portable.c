@@ -54,4 +54,5 @@ static uint64_t copy_crc64nvme(uint64_t reg, uint8_t *to, const uint8_t *from, u
 
 static bool supported(void) { return true; }
 
-const struct idxdd_crc_kernels idxdd_crc_portable = {"portable", supported, crc32c, crc64nvme, copy_crc32c, copy_crc64nvme};
+const struct idxdd_crc_kernels idxdd_crc_portable = {"portable", supported, crc32c, crc64nvme, copy_crc32c, copy_crc64nvme,
+                                                     idxdd_crc16_portable};

@@ -12,8 +12,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are loaded as 
 #define OPCODES 0x28u               /* rows of the table of rules; codes above are reserved */
 #define FLAG_CC (IDXDD_FLAG_CC1 | IDXDD_FLAG_CC2 | IDXDD_FLAG_CC3)
 
+static inline uint16_t load16(const uint8_t *at) { uint16_t v; memcpy(&v, at, sizeof v); return v; }
 static inline uint32_t load32(const uint8_t *at) { uint32_t v; memcpy(&v, at, sizeof v); return v; }
 static inline uint64_t load64(const uint8_t *at) { uint64_t v; memcpy(&v, at, sizeof v); return v; }
+static inline void store16(uint8_t *at, uint16_t v) { memcpy(at, &v, sizeof v); }
 static inline void store32(uint8_t *at, uint32_t v) { memcpy(at, &v, sizeof v); }
 static inline void store64(uint8_t *at, uint64_t v) { memcpy(at, &v, sizeof v); }
 

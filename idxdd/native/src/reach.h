@@ -5,6 +5,11 @@
 #include "descriptor.h"
 
 static inline uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* Clients may write while we read: what was loaded is what counts, the compiler may not fetch it again. */
+static inline uint64_t load64_once(const uint8_t *at) { uint64_t v = load64(at); __asm__("" : "+r"(v)); return v; }
+static inline uint16_t load16_once(const uint8_t *at) { uint16_t v; memcpy(&v, at, sizeof v); __asm__("" : "+r"(v)); return v; }
 
 static inline enum idxdd_step fault_at(struct idxdd_operation *op, uint64_t va, bool write, uint8_t operand)
 {

@@ -1,5 +1,5 @@
 /* The completion record: whether one is written and what it says (operations.md 2). */
-#include "descriptor.h"
+#include "rules.h"
 
 static bool is_fault(uint8_t code)
 {
@@ -7,11 +7,11 @@ static bool is_fault(uint8_t code)
         || code == IDXDD_STATUS_PFAULT_RDBA;
 }
 
-static bool has_crc(const struct idxdd_operation *op, uint8_t code)
+/* Statuses with which the operation's own fields mean something; a DIF error leaves its tags undefined. */
+static bool ran(uint8_t code)
 {
-    uint8_t opcode = idxdd_opcode(op->desc);
-    return (opcode == IDXDD_OPCODE_CRCGEN || opcode == IDXDD_OPCODE_COPY_CRC)
-        && (code == IDXDD_STATUS_SUCCESS || code == IDXDD_STATUS_PAGE_FAULT_NOBOF || code == IDXDD_STATUS_PAGE_FAULT_IR);
+    return code == IDXDD_STATUS_SUCCESS || code == IDXDD_STATUS_SUCCESS_PRED || code == IDXDD_STATUS_PAGE_FAULT_NOBOF
+        || code == IDXDD_STATUS_PAGE_FAULT_IR;
 }
 
 bool idxdd_wants_record(const struct idxdd_operation *op)
@@ -53,6 +53,6 @@ void idxdd_record(const struct idxdd_operation *op, uint8_t record[32])
     }
     if (code == IDXDD_STATUS_INVALID_FLAGS)
         store32(record + 16, op->invalid_flags & 0xFFFFFFu);
-    else if (has_crc(op, code))
-        store64(record + 16, op->crc);
+    else if (ran(code) && idxdd_opcode(op->desc) < OPCODES && idxdd_rules[idxdd_opcode(op->desc)].record)
+        idxdd_rules[idxdd_opcode(op->desc)].record(op, record);
 }

@@ -1,52 +1,13 @@
-/* The rows of operations.md 3 for the operations implemented, and their operand checks (operations.md 4, rows 9 to 15). */
+/* The rows of operations.md 3 for the operations implemented. */
 #include "rules.h"
 
-static bool overlap(uint64_t a, uint64_t b, uint64_t size)
-{
-    return (a > b ? a - b : b - a) < size;     /* no sum: a range that would pass 2^64 ends there */
-}
-
-static uint8_t check_transfer(const struct idxdd_operation *op)
-{
-    uint64_t size = desc_size(op->desc);
-    return !size || size > 1ull << op->limits->max_xfer_shift ? IDXDD_STATUS_XFER_ERANGE : 0;
-}
-
-static uint8_t check_move(const struct idxdd_operation *op)
-{
-    uint8_t status = check_transfer(op);
-    if (status || has_cap(op->limits, IDXDD_GENCAP_OVERLAP_COPY_MASK))
-        return status;
-    return overlap(desc_address1(op->desc), desc_address2(op->desc), desc_size(op->desc)) ? IDXDD_STATUS_OVERLAP_BUFFERS : 0;
-}
-
-static uint8_t check_crc(const struct idxdd_operation *op)
-{
-    uint8_t status = check_transfer(op);
-    if (status)
-        return status;
-    uint32_t flags = idxdd_flags(op->desc);
-    uint64_t alignment = flags & IDXDD_OPFLAG_CRC_SIZE64 ? 8 : 4;
-    return flags & IDXDD_OPFLAG_CRC_SEED_ADDR && load64(op->desc + 48) & (alignment - 1) ? IDXDD_STATUS_ADDR_ALIGN : 0;
-}
-
-static uint8_t check_copy_crc(const struct idxdd_operation *op)
-{
-    uint8_t status = check_crc(op);
-    if (status)
-        return status;
-    return overlap(desc_address1(op->desc), desc_address2(op->desc), desc_size(op->desc)) ? IDXDD_STATUS_OVERLAP_BUFFERS : 0;
-}
-
-static uint8_t check_batch(const struct idxdd_operation *op)
-{
-    uint64_t count = desc_size(op->desc);
-    if (!count || count > 1ull << op->limits->max_batch_shift || (count == 1 && !has_cap(op->limits, IDXDD_GENCAP_BATCH1_MASK)))
-        return IDXDD_STATUS_DESC_CNT_ERANGE;
-    return desc_address1(op->desc) & 63 ? IDXDD_STATUS_DESCLIST_ALIGN : 0;
-}
+#include "operands.h"
 
 #define READBACKS (IDXDD_OPFLAG_DRAIN_READBACK1_VALID | IDXDD_OPFLAG_DRAIN_READBACK2_VALID)
+#define RECORDED (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR)
+#define WRITES (FLAG_CC | IDXDD_FLAG_STORD)
+#define DIF_FLAGS_RESERVED {42, 0xF0}
+#define DESTINATION_DIF_FLAGS_RESERVED {41, 0x07}
 #define CRC_FLAGS \
     (IDXDD_OPFLAG_CRC_SEED_ADDR | IDXDD_OPFLAG_CRC_BYPASS_INVERSION | IDXDD_OPFLAG_CRC_BYPASS_REFLECTION | IDXDD_OPFLAG_CRC_SIZE64)
 #define CRC_CONDITIONS \
@@ -69,7 +30,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .flags = IDXDD_FLAG_ADDR1_TCS | IDXDD_OPFLAG_BATCH_ERROR,
         .reserved = BYTES(24, 31) | BYTES(38, 63),
         .gates = {{IDXDD_OPFLAG_BATCH_ERROR, IDXDD_GENCAP_BATCH_CONTINUATION_MASK}},
-        .operands = check_batch,
+        .operands = idxdd_check_batch,
     },
     [IDXDD_OPCODE_DRAIN] = {
         .name = "drain", .not_in_batch = true,
@@ -89,40 +50,117 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
     },
     [IDXDD_OPCODE_MEMMOVE] = {
         .name = "memmove",
-        .flags = IDXDD_FLAG_BOF | FLAG_CC | IDXDD_FLAG_STORD | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
         .reserved = BYTES(38, 63),
-        .operands = check_move, .step = idxdd_step_move,
+        .operands = idxdd_check_move, .step = idxdd_step_move,
     },
     [IDXDD_OPCODE_MEMFILL] = {
         .name = "memfill",
-        .flags = IDXDD_FLAG_BOF | FLAG_CC | IDXDD_FLAG_STORD | IDXDD_FLAG_ADDR2_TCS | IDXDD_OPFLAG_FILL_PATTERN16,
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR2_TCS | IDXDD_OPFLAG_FILL_PATTERN16,
         .reserved = BYTES(38, 39) | BYTES(48, 63),
         .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK}},
         .reserves = {{IDXDD_OPFLAG_FILL_PATTERN16, false, BYTES(40, 47)}},
-        .operands = check_transfer, .step = idxdd_step_fill,
+        .operands = idxdd_check_transfer, .step = idxdd_step_fill,
     },
     [IDXDD_OPCODE_COMPARE] = {
         .name = "compare",
         .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CR | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
-        .required = IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR,
+        .required = RECORDED,
         .reserved = BYTES(38, 39) | BYTES(41, 63),
-        .operands = check_transfer, .step = idxdd_step_compare,
+        .operands = idxdd_check_transfer, .step = idxdd_step_compare,
+    },
+    [IDXDD_OPCODE_COMPVAL] = {
+        .name = "compval",
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CR | IDXDD_FLAG_ADDR1_TCS,
+        .required = RECORDED,
+        .reserved = BYTES(38, 39) | BYTES(41, 63),
+        .operands = idxdd_check_transfer, .step = idxdd_step_compare_pattern,
+    },
+    [IDXDD_OPCODE_CR_DELTA] = {
+        .name = "cr_delta",
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CR | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS | IDXDD_FLAG_ADDR3_TCS,
+        .required = RECORDED,
+        .reserved = BYTES(38, 39) | BYTES(52, 55) | BYTES(57, 63),
+        .operands = idxdd_check_create_delta, .step = idxdd_step_create_delta, .record = idxdd_record_create_delta,
+    },
+    [IDXDD_OPCODE_AP_DELTA] = {
+        .name = "ap_delta",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .reserved = BYTES(38, 39) | BYTES(44, 63),
+        .operands = idxdd_check_apply_delta, .step = idxdd_step_apply_delta,
+    },
+    [IDXDD_OPCODE_DUALCAST] = {
+        .name = "dualcast",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS | IDXDD_FLAG_ADDR3_TCS,
+        .reserved = BYTES(38, 39) | BYTES(48, 63),
+        .operands = idxdd_check_dualcast, .step = idxdd_step_dualcast,
+    },
+    [IDXDD_OPCODE_TRANSL_FETCH] = {
+        .name = "transl_fetch",
+        .flags = IDXDD_FLAG_BOF | IDXDD_OPFLAG_TRANSL_FETCH_STRIDE,
+        .reserved = BYTES(24, 31) | BYTES(38, 47) | BYTES(52, 63),
+        .gates = {{IDXDD_OPFLAG_TRANSL_FETCH_STRIDE, IDXDD_GENCAP_TRANSLATION_FETCH_STRIDE_MASK}},
+        .reserves = {{IDXDD_OPFLAG_TRANSL_FETCH_STRIDE, false, BYTES(48, 51)}},
+        .operands = idxdd_check_translation_fetch, .step = idxdd_step_translation_fetch,
     },
     [IDXDD_OPCODE_CRCGEN] = {
         .name = "crcgen",
         .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR3_TCS | CRC_FLAGS,
-        .required = IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR,
+        .required = RECORDED,
         .reserved = BYTES(24, 31) | BYTES(38, 39) | BYTES(56, 63),
         CRC_CONDITIONS,
-        .operands = check_crc, .step = idxdd_step_crc,
+        .operands = idxdd_check_crc, .step = idxdd_step_crc, .record = idxdd_record_crc,
     },
     [IDXDD_OPCODE_COPY_CRC] = {
         .name = "copy_crc",
-        .flags = IDXDD_FLAG_BOF | FLAG_CC | IDXDD_FLAG_STORD | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS
             | IDXDD_FLAG_ADDR3_TCS | CRC_FLAGS,
-        .required = IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR,
+        .required = RECORDED,
         .reserved = BYTES(38, 39) | BYTES(56, 63),
         CRC_CONDITIONS,
-        .operands = check_copy_crc, .step = idxdd_step_crc,
+        .operands = idxdd_check_copy_crc, .step = idxdd_step_crc, .record = idxdd_record_crc,
+    },
+    [IDXDD_OPCODE_DIF_CHECK] = {
+        .name = "dif_check",
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_ADDR1_TCS,
+        .required = RECORDED,
+        .reserved = BYTES(24, 31) | BYTES(38, 39) | BYTES(41, 41) | BYTES(43, 47) | BYTES(56, 63),
+        .reserved_bits = {DIF_FLAGS_RESERVED},
+        .operands = idxdd_check_dif, .step = idxdd_step_dif, .record = idxdd_record_dif,
+    },
+    [IDXDD_OPCODE_DIF_INS] = {
+        .name = "dif_ins",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .reserved = BYTES(38, 40) | BYTES(43, 55),
+        .reserved_bits = {DIF_FLAGS_RESERVED, DESTINATION_DIF_FLAGS_RESERVED},
+        .operands = idxdd_check_dif, .step = idxdd_step_dif, .record = idxdd_record_dif,
+    },
+    [IDXDD_OPCODE_DIF_STRP] = {
+        .name = "dif_strp",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .reserved = BYTES(38, 39) | BYTES(41, 41) | BYTES(43, 47) | BYTES(56, 63),
+        .reserved_bits = {DIF_FLAGS_RESERVED},
+        .operands = idxdd_check_dif, .step = idxdd_step_dif, .record = idxdd_record_dif,
+    },
+    [IDXDD_OPCODE_DIF_UPDT] = {
+        .name = "dif_updt",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .reserved = BYTES(38, 39) | BYTES(43, 47),
+        .reserved_bits = {DIF_FLAGS_RESERVED, DESTINATION_DIF_FLAGS_RESERVED},
+        .operands = idxdd_check_dif, .step = idxdd_step_dif, .record = idxdd_record_dif,
+    },
+    [IDXDD_OPCODE_DIX_GEN] = {
+        .name = "dix_gen",
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS,
+        .required = RECORDED,
+        .reserved = BYTES(38, 40) | BYTES(43, 55),
+        .reserved_bits = {DIF_FLAGS_RESERVED, DESTINATION_DIF_FLAGS_RESERVED},
+        .operands = idxdd_check_dix, .step = idxdd_step_dif, .record = idxdd_record_dif,
+    },
+    [IDXDD_OPCODE_CFLUSH] = {
+        .name = "cflush",
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CC2 | IDXDD_FLAG_STORD | IDXDD_FLAG_ADDR2_TCS,
+        .reserved = BYTES(16, 23) | BYTES(38, 63),
+        .operands = idxdd_check_transfer, .step = idxdd_step_cache_flush,
     },
 };

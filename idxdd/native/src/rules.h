@@ -21,6 +21,10 @@ struct idxdd_reserve {              /* `bytes` are reserved while `flag` is `set
     uint64_t bytes;
 };
 
+struct idxdd_reserve_bits {         /* `bits` of one byte are reserved */
+    uint8_t offset, bits;
+};
+
 struct idxdd_rules {
     const char *name;               /* NULL: reserved or not implemented, 0x10 */
     bool not_in_batch;
@@ -31,17 +35,30 @@ struct idxdd_rules {
     struct idxdd_gate gates[2];
     struct idxdd_need needs[2];
     struct idxdd_reserve reserves[3];
+    struct idxdd_reserve_bits reserved_bits[2];
     uint8_t (*operands)(const struct idxdd_operation *op);                  /* rows 9 to 15 of operations.md 4; NULL: none apply */
     enum idxdd_step (*step)(struct idxdd_operation *op, uint64_t slice);    /* NULL: the engine executes it */
+    void (*record)(const struct idxdd_operation *op, uint8_t record[32]);   /* bytes 16 to 31, on success and partial completion */
 };
 
 extern const struct idxdd_rules idxdd_rules[OPCODES];
 
-/* The step functions, one file an operation. Each does at most `slice` bytes and leaves `progress` exact. */
+/* The step functions. Each does at most `slice` bytes, but at least one group, entry or block, and leaves `progress` exact. */
 enum idxdd_step idxdd_step_noop(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_move(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_fill(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_compare(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_compare_pattern(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_create_delta(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_apply_delta(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_dualcast(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_translation_fetch(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_crc(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_dif(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_cache_flush(struct idxdd_operation *op, uint64_t slice);
+
+void idxdd_record_create_delta(const struct idxdd_operation *op, uint8_t record[32]);
+void idxdd_record_crc(const struct idxdd_operation *op, uint8_t record[32]);
+void idxdd_record_dif(const struct idxdd_operation *op, uint8_t record[32]);
 
 #endif

@@ -45,6 +45,57 @@ static const struct bad bad_descriptors[] = {
     {"batch BoF", 1, 0x11, 0x0E, NONE, 0x2}, {"batch byte 24", 1, 0x12, CR_RCR, 24, 1, 1, 0},
     {"drain asks for nothing", 2, 0x11, 0x04, NONE, 0x8}, {"drain TC without readback", 2, 0x11, 0x20C, NONE, 0x200},
     {"drain readback address unused", 2, 0x12, CR_RCR, 16, 8, 0x1000, 0}, {"drain BoF", 2, 0x11, 0x0E, NONE, 0x2},
+    {"compare pattern without record", 6, 0x11, 0x00, NONE, 0xC}, {"compare pattern TC 2", 6, 0x11, 0x40C, NONE, 0x400},
+    {"compare pattern byte 41", 6, 0x12, CR_RCR, 41, 1, 1, 0}, {"compare pattern size 0", 6, 0x13, CR_RCR, 32, 4, 0, 0},
+    {"create delta without RCR", 7, 0x11, 0x04, NONE, 0x8}, {"delta above 512 KiB", 7, 0x13, CR_RCR, 32, 4, 0x80008, 0},
+    {"delta maximum below 80", 7, 0x15, CR_RCR, 48, 4, 79, 0}, {"delta maximum above WQ", 7, 0x15, CR_RCR, 48, 4, 0x200001, 0},
+    {"delta source 1 alignment", 7, 0x1C, CR_RCR, 16, 8, 0x100004, 0}, {"delta source 2 alignment", 7, 0x1C, CR_RCR, 24, 8, 0x800001, 0},
+    {"delta size alignment", 7, 0x1C, CR_RCR, 32, 4, 4092, 0}, {"delta over source 1", 7, 0x16, CR_RCR, 40, 8, 0x100000 - 79, 0},
+    {"delta over source 2", 7, 0x16, CR_RCR, 40, 8, 0x800FFF, 0}, {"delta touches", 7, 0, CR_RCR, 40, 8, 0x801000, 0},
+    {"delta touches from below", 7, 0, CR_RCR, 40, 8, 0x100000 - 80, 0}, {"delta sources overlap", 7, 0, CR_RCR, 24, 8, 0x100000, 0},
+    {"delta maximum of any size", 7, 0, CR_RCR, 48, 4, 87, 0}, {"create delta byte 52", 7, 0x12, CR_RCR, 52, 1, 1, 0},
+    {"create delta byte 57", 7, 0x12, CR_RCR, 57, 1, 1, 0}, {"create delta mask", 7, 0, CR_RCR, 56, 1, 0xFF, 0},
+    {"apply delta of nothing", 8, 0x15, CR_RCR, 40, 4, 0, 0}, {"apply delta below an entry", 8, 0x15, CR_RCR, 40, 4, 9, 0},
+    {"apply delta of a part", 8, 0x15, CR_RCR, 40, 4, 85, 0}, {"apply delta above WQ", 8, 0x15, CR_RCR, 40, 4, 0x200010, 0},
+    {"apply delta above 512 KiB", 8, 0x13, CR_RCR, 32, 4, 0x80008, 0}, {"apply delta alignment", 8, 0x1C, CR_RCR, 24, 8, 0x800004, 0},
+    {"apply delta size alignment", 8, 0x1C, CR_RCR, 32, 4, 4092, 0}, {"apply delta overlap", 8, 0x16, CR_RCR, 16, 8, 0x800FFF, 0},
+    {"apply delta overlaps by its end", 8, 0x16, CR_RCR, 16, 8, 0x800000 - 79, 0}, {"apply delta touches", 8, 0, CR_RCR, 16, 8, 0x801000, 0},
+    {"apply delta unaligned record", 8, 0, CR_RCR, 16, 8, 0x100003, 0}, {"apply delta byte 44", 8, 0x12, CR_RCR, 44, 1, 1, 0},
+    {"apply delta check result", 8, 0x11, 0x8C, NONE, 0x80}, {"apply delta TC 3", 8, 0x11, 0x80C, NONE, 0x800},
+    {"dualcast bit 11", 9, 0x17, CR_RCR, 40, 8, 0xC00800, 0}, {"dualcast bit 0", 9, 0x17, CR_RCR, 40, 8, 0xC00001, 0},
+    {"dualcast destinations overlap", 9, 0x16, CR_RCR, 40, 8, 0x800000, 0}, {"dualcast onto source", 9, 0x16, CR_RCR, 16, 8, 0x800FFF, 0},
+    {"dualcast 2 onto source", 9, 0x16, CR_RCR, 16, 8, 0xC00000 - 4095, 0}, {"dualcast touches", 9, 0, CR_RCR, 40, 8, 0x801000, 0},
+    {"dualcast size 0", 9, 0x13, CR_RCR, 32, 4, 0, 0}, {"dualcast byte 48", 9, 0x12, CR_RCR, 48, 1, 1, 0},
+    {"dualcast bit 16", 9, 0x11, 0x1000C, NONE, 0x10000},
+    {"fetch of nothing", 10, 0x13, CR_RCR, 32, 4, 0, 0}, {"fetch past the end", 10, 0x13, CR_RCR, 16, 8, (uint64_t)-4095, 0},
+    {"fetch up to the end", 10, 0, CR_RCR, 16, 8, (uint64_t)-4096, 0}, {"fetch above transfer size", 10, 0, CR_RCR, 32, 4, UINT32_MAX, 0},
+    {"fetch stride unused", 10, 0x12, CR_RCR, 48, 4, 4096, 0}, {"fetch stride 0", 10, 0x1C, 0x1000C, NONE, 0},
+    {"fetch stride below a page", 10, 0x1C, 0x1000C, 48, 4, 2048, 0}, {"fetch stride", 10, 0, 0x1000C, 48, 4, 1u << 31, 0},
+    {"fetch stride no power of two", 10, 0x1C, 0x1000C, 48, 4, 12288, 0}, {"fetch second address", 10, 0x12, CR_RCR, 24, 8, 8, 0},
+    {"fetch TC", 10, 0x11, 0x20C, NONE, 0x200}, {"fetch byte 52", 10, 0x12, 0xC, 52, 1, 1, 0},
+    {"DIF check without record", 18, 0x11, 0x00, NONE, 0xC}, {"DIF check cache control", 18, 0x11, 0x10C, NONE, 0x100},
+    {"DIF check part of a block", 18, 0x13, CR_RCR, 32, 4, 4096, 0}, {"DIF check of nothing", 18, 0x13, CR_RCR, 32, 4, 0, 0},
+    {"DIF check above WQ", 18, 0x13, CR_RCR, 32, 4, 520 * 4034, 0}, {"DIF check reserved bit 4", 18, 0x12, CR_RCR, 42, 1, 0x10, 0},
+    {"DIF check reserved bit 7", 18, 0x12, CR_RCR, 42, 1, 0x80, 0}, {"DIF check destination flags", 18, 0x12, CR_RCR, 41, 1, 0x80, 0},
+    {"DIF check second address", 18, 0x12, CR_RCR, 24, 8, 8, 0}, {"DIF check destination tag", 18, 0x12, CR_RCR, 56, 4, 1, 0},
+    {"DIF check source flags", 18, 0, CR_RCR, 40, 1, 0xFF, 0}, {"DIF check byte 43", 18, 0x12, CR_RCR, 43, 1, 1, 0},
+    {"DIF insert source flags", 19, 0x12, CR_RCR, 40, 1, 1, 0}, {"DIF insert source tag", 19, 0x12, CR_RCR, 48, 1, 1, 0},
+    {"DIF insert destination bit 0", 19, 0x12, CR_RCR, 41, 1, 1, 0}, {"DIF insert destination bit 2", 19, 0x12, CR_RCR, 41, 1, 4, 0},
+    {"DIF insert destination flags", 19, 0, CR_RCR, 41, 1, 0xF8, 0}, {"DIF insert overlap", 19, 0x16, CR_RCR, 24, 8, 0x100FFF, 0},
+    {"DIF insert overlaps by fields", 19, 0x16, CR_RCR, 24, 8, 0x100000 - 4159, 0}, {"DIF insert touches", 19, 0, CR_RCR, 24, 8, 0x101000, 0},
+    {"DIF insert touches from below", 19, 0, CR_RCR, 24, 8, 0x100000 - 4160, 0}, {"DIF insert block", 19, 0x13, CR_RCR, 42, 1, 1, 0},
+    {"DIF strip overlap", 20, 0x16, CR_RCR, 24, 8, 0x100000 - 4095, 0}, {"DIF strip touches", 20, 0, CR_RCR, 24, 8, 0x100000 - 4096, 0},
+    {"DIF strip destination flags", 20, 0x12, CR_RCR, 41, 1, 0x80, 0}, {"DIF strip part of a block", 20, 0x13, CR_RCR, 32, 4, 4096, 0},
+    {"DIF update overlap", 21, 0x16, CR_RCR, 24, 8, 0x100000 + 4159, 0}, {"DIF update touches", 21, 0, CR_RCR, 24, 8, 0x100000 + 4160, 0},
+    {"DIF update reserved bit 5", 21, 0x12, CR_RCR, 42, 1, 0x20, 0}, {"DIF update destination bit 1", 21, 0x12, CR_RCR, 41, 1, 2, 0},
+    {"DIX without record", 23, 0x11, 0x00, NONE, 0xC}, {"DIX alignment", 23, 0x1C, CR_RCR, 24, 8, 0x800004, 0},
+    {"DIX overlap", 23, 0x16, CR_RCR, 24, 8, 0x100000 - 56, 0}, {"DIX touches", 23, 0, CR_RCR, 24, 8, 0x100000 - 64, 0},
+    {"DIX alignment before overlap", 23, 0x1C, CR_RCR, 24, 8, 0x100001, 0}, {"DIX source flags", 23, 0x12, CR_RCR, 40, 1, 1, 0},
+    {"flush to cache", 32, 0x11, 0x10C, NONE, 0x100}, {"flush with both", 32, 0x11, 0x410C, NONE, 0x4100},
+    {"flush with readback", 32, 0, 0x400C, NONE, 0}, {"flush source", 32, 0x12, CR_RCR, 16, 8, 8, 0},
+    {"flush nothing", 32, 0x13, CR_RCR, 32, 4, 0, 0}, {"flush TC 1", 32, 0x11, 0x20C, NONE, 0x200},
+    {"update window", 33, 0x10, CR_RCR, NONE, 0}, {"inter-domain fill", 36, 0x10, CR_RCR, NONE, 0},
+    {"inter-domain compare", 37, 0x10, CR_RCR, NONE, 0}, {"reduce", 25, 0x10, CR_RCR, NONE, 0},
 };
 
 static struct idxdd_limits ordinary(void)
@@ -61,14 +112,20 @@ static void valid_descriptor(uint8_t desc[64], uint8_t opcode, uint32_t flags)
     memset(desc, 0, 64);
     desc_put(desc, 4, flags, 3);
     desc[7] = opcode;
-    bool two = opcode == IDXDD_OPCODE_MEMMOVE || opcode == IDXDD_OPCODE_COMPARE || opcode == IDXDD_OPCODE_COPY_CRC
-        || opcode == IDXDD_OPCODE_MEMFILL;
-    if (opcode != IDXDD_OPCODE_NOOP && opcode != IDXDD_OPCODE_DRAIN) {
-        desc_put(desc, 16, 0x100000, 8);
-        desc_put(desc, 32, opcode == IDXDD_OPCODE_BATCH ? 4 : 4096, 4);
-    }
-    if (two)
-        desc_put(desc, 24, 0x800000, 8);
+    if (opcode == IDXDD_OPCODE_NOOP || opcode == IDXDD_OPCODE_DRAIN)
+        return;
+    bool one_address = opcode == IDXDD_OPCODE_BATCH || opcode == IDXDD_OPCODE_TRANSL_FETCH || opcode == IDXDD_OPCODE_CRCGEN
+        || opcode == IDXDD_OPCODE_DIF_CHECK || opcode >= OPCODES || !idxdd_rules[opcode].name;
+    bool fields = opcode == IDXDD_OPCODE_DIF_CHECK || opcode == IDXDD_OPCODE_DIF_STRP || opcode == IDXDD_OPCODE_DIF_UPDT;
+    desc_put(desc, 16, opcode == IDXDD_OPCODE_CFLUSH ? 0 : 0x100000, 8);
+    desc_put(desc, 24, one_address ? 0 : 0x800000, 8);
+    desc_put(desc, 32, opcode == IDXDD_OPCODE_BATCH ? 4 : fields ? 8 * 520 : 4096, 4);
+    if (opcode == IDXDD_OPCODE_CR_DELTA || opcode == IDXDD_OPCODE_DUALCAST)
+        desc_put(desc, 40, 0xC00000, 8);
+    if (opcode == IDXDD_OPCODE_CR_DELTA)
+        desc_put(desc, 48, 80, 4);
+    if (opcode == IDXDD_OPCODE_AP_DELTA)
+        desc_put(desc, 40, 80, 4);
 }
 
 static uint8_t check_once(const struct idxdd_limits *limits, const uint8_t desc[64], bool member, bool priv, uint32_t *mask)
@@ -116,6 +173,9 @@ static void test_gated_flags(void)
         {16, 0x8000C, IDXDD_GENCAP_CRC64_MASK, 0x80000},
         {17, 0x8000C, IDXDD_GENCAP_CRC64_MASK, 0x80000},
         {1, 0x1000C, IDXDD_GENCAP_BATCH_CONTINUATION_MASK, 0x10000},
+        {10, 0x1000C, IDXDD_GENCAP_TRANSLATION_FETCH_STRIDE_MASK, 0x10000},
+        {32, 0x400C, IDXDD_GENCAP_DEST_READBACK_MASK, 0x4000},
+        {32, 0x0E, IDXDD_GENCAP_BLOCK_ON_FAULT_MASK, 0x2},
         {2, 0x1000C, IDXDD_GENCAP_DRAIN_READBACK_MASK, 0x10000},
         {2, 0x2000C, IDXDD_GENCAP_DRAIN_READBACK_MASK, 0x20000},
     };
@@ -124,6 +184,8 @@ static void test_gated_flags(void)
     for (unsigned i = 0; i < sizeof gated / sizeof *gated; i++) {
         struct idxdd_limits limits = all_allowed;
         valid_descriptor(desc, gated[i].opcode, gated[i].flags);
+        if (gated[i].opcode == IDXDD_OPCODE_TRANSL_FETCH)
+            desc_put(desc, 48, 8192, 4);
         CHECK(check_once(&limits, desc, false, false, NULL) == 0);
         limits.gencap &= ~gated[i].gencap;
         CHECK(check_once(&limits, desc, false, false, &mask) == 0x11 && mask == gated[i].mask);
@@ -144,7 +206,7 @@ static void test_checks_by_context(void)
     struct idxdd_limits limits = ordinary();
     uint8_t desc[64];
     uint32_t mask;
-    for (uint8_t opcode = 0; opcode < 0x12; opcode++) {             /* OPCFG */
+    for (uint8_t opcode = 0; opcode < OPCODES; opcode++) {          /* OPCFG */
         valid_descriptor(desc, opcode, CR_RCR);
         bool known = idxdd_rules[opcode].name;
         CHECK(check_once(&limits, desc, false, false, NULL) == (known ? 0 : 0x10));
@@ -202,6 +264,8 @@ static void test_traffic_classes(void)
         {3, 0x00, 0, 0x1E}, {3, 0x600, 0x1E, 0},
         {0, 0x0C, 0, 0x1E}, {0, 0x100C, 0x1E, 0}, {16, 0x120C, 0x1E, 0},
         {16, 0x1120C, 0x1E, 0x1E}, {16, 0x11A0C, 0x1E, 0}, {2, 0x100C, 0x1E, 0},
+        {6, 0x120C, 0x1E, 0}, {7, 0x1E0C, 0x1E, 0}, {7, 0x160C, 0x1E, 0x1E}, {9, 0x1E0C, 0x1E, 0}, {9, 0x1A0C, 0x1E, 0x1E},
+        {8, 0x160C, 0x1E, 0}, {10, 0x100C, 0x1E, 0}, {18, 0x120C, 0x1E, 0}, {19, 0x160C, 0x1E, 0}, {32, 0x140C, 0x1E, 0},
     };
     uint8_t desc[64];
     for (unsigned i = 0; i < sizeof uses / sizeof *uses; i++)
@@ -277,6 +341,36 @@ static void test_records(void)
     expect_record(&op, "1200000000000000000000000000000000000000000000000000000000000000");
 }
 
+/* Operation fields: the size of a delta record, tags of the next DIF block; only while they mean something. */
+static void test_records_of_operations(void)
+{
+    struct idxdd_limits limits = all_allowed;
+    struct idxdd_operation op = {.limits = &limits, .status = 1, .result = 1, .private_ = {0x1234}};
+    valid_descriptor(op.desc, IDXDD_OPCODE_CR_DELTA, CR_RCR);
+    expect_record(&op, "0101000000000000000000000000000034120000000000000000000000000000");
+    op.status = 2, op.result = 2, op.bytes_completed = 4096;
+    expect_record(&op, "0202000000100000000000000000000034120000000000000000000000000000");
+    op.status = 0x12, op.result = 0, op.bytes_completed = 0;
+    expect_record(&op, "1200000000000000000000000000000000000000000000000000000000000000");
+
+    valid_descriptor(op.desc, IDXDD_OPCODE_DIF_UPDT, CR_RCR);
+    desc_put(op.desc, 40, 0x10 | 0x80 << 8, 2);                         /* source: application tag increments; destination: reference fixed */
+    desc_put(op.desc, 48, 0xFFFE00FFFFFFFFFFull, 8);
+    desc_put(op.desc, 56, 0x8765432112345678ull, 8);
+    op.status = 1, op.progress = 3 * 520;
+    expect_record(&op, "0100000000000000000000000000000002000000ff0001007856341221436587");
+    op.status = 3, op.bytes_completed = 3 * 520, op.fault_address = 0x4000, op.fault_operand = 1;
+    expect_record(&op, "03000200180600000040000000000000" "02000000ff0001007856341221436587");
+    op.status = 9, op.result = 5;
+    expect_record(&op, "0905000018060000000000000000000000000000000000000000000000000000");
+    op.desc[7] = IDXDD_OPCODE_DIF_STRP;
+    op.status = 1, op.result = 0, op.bytes_completed = 0;
+    expect_record(&op, "0100000000000000000000000000000002000000ff0001000000000000000000");
+    op.desc[7] = IDXDD_OPCODE_DIX_GEN;
+    op.progress = 1024;
+    expect_record(&op, "0100000000000000000000000000000000000000000000007856341221436587");
+}
+
 int main(void)
 {
     test_bad_descriptors();
@@ -285,6 +379,7 @@ int main(void)
     test_traffic_classes();
     test_wants_record();
     test_records();
+    test_records_of_operations();
     printf("%lu cases passed\n", cases);
     return 0;
 }

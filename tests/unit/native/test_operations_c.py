@@ -11,17 +11,25 @@ pytestmark = [pytest.mark.xdist_group("operations_c"), pytest.mark.timeout(220)]
 
 NATIVE = Path(__file__).parents[3] / "idxdd" / "native"
 OPERATIONS = [
+    "cache_flush",
     "checks",
     "compare",
     "crc",
+    "crc16",
+    "crc16_folding",
     "crc_folding",
     "crc_operations",
     "crc_portable",
+    "delta",
+    "dif",
+    "dualcast",
     "fill",
     "move",
+    "operands",
     "operations",
     "record",
     "rules",
+    "translation_fetch",
 ]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
