@@ -11,6 +11,15 @@ from types import MappingProxyType
 
 from idxdd.spec.codes import Command, Opcode
 
+INTER_DOMAIN_OPCODES = frozenset(
+    {
+        Opcode.UPDATE_WINDOW,
+        Opcode.INTER_DOMAIN_COPY,
+        Opcode.INTER_DOMAIN_FILL,
+        Opcode.INTER_DOMAIN_COMPARE,
+        Opcode.INTER_DOMAIN_COMPVAL,
+    }
+)
 IMPLEMENTED = frozenset(
     {
         Opcode.NOOP,
@@ -19,14 +28,25 @@ IMPLEMENTED = frozenset(
         Opcode.MEMMOVE,
         Opcode.MEMFILL,
         Opcode.COMPARE,
+        Opcode.COMPVAL,
+        Opcode.CR_DELTA,
+        Opcode.AP_DELTA,
+        Opcode.DUALCAST,
+        Opcode.TRANSL_FETCH,
         Opcode.CRCGEN,
         Opcode.COPY_CRC,
+        Opcode.DIF_CHECK,
+        Opcode.DIF_INS,
+        Opcode.DIF_STRP,
+        Opcode.DIF_UPDT,
+        Opcode.DIX_GEN,
+        Opcode.CFLUSH,
     }
 )
 """The one list of operations the engine executes; OPCAP is a generation's list cut down to it."""
 
 DSA1_OPCODES = frozenset({*range(0x0A), *range(0x10, 0x16), 0x20})
-DSA2_OPCODES = DSA1_OPCODES | {0x0A, 0x17, 0x21, 0x23, 0x24, 0x25, 0x26}
+DSA2_OPCODES = DSA1_OPCODES | {0x0A, 0x17} | INTER_DOMAIN_OPCODES
 
 BASIC_COMMANDS = frozenset(Command(code) for code in range(1, 13))
 """What a device without CMDCAP supports (registers.md section 6)."""
@@ -71,6 +91,7 @@ class Profile:
     cache_control: bool = True
     dest_readback: bool = True
     drain_readback: bool = True
+    translation_fetch_stride: bool = True
     fill16: bool = True
     crc64: bool = True
     fault_info: bool = True
@@ -129,6 +150,7 @@ DSA1 = Profile(
     opcodes=DSA1_OPCODES,
     wqcfg_size_bytes=32,
     drain_readback=False,
+    translation_fetch_stride=False,
     fill16=False,
     crc64=False,
     fault_info=False,

@@ -326,6 +326,7 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             overlap_copy=profile.overlap_copy,
             cache_control=profile.cache_control,
             cmd_cap=profile.commands is not None,
+            translation_fetch_stride=profile.translation_fetch_stride,
             dest_readback=profile.dest_readback,
             drain_readback=profile.drain_readback,
             fill16=profile.fill16,

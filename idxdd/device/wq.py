@@ -14,7 +14,7 @@ from idxdd.device.profile import Platform
 from idxdd.device.registerfile import BusWrite, RegisterFile
 from idxdd.device.state import change_wq
 from idxdd.native import _native as native
-from idxdd.spec.codes import DeviceState, WqMode, WqState
+from idxdd.spec.codes import DeviceState, Opcode, WqMode, WqState
 from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class Wqs:
         registers, wq = self._registers, self.config(wq_id)
         opcap = registers.read(OPCAP).opcodes
         operations = wq.op_config & opcap if registers.read(WQCAP).op_config else opcap
+        if not self._platform().ats or wq.wq_ats_disable:
+            operations &= ~(1 << Opcode.TRANSL_FETCH)  # operations.md section 4, row 5
 
         def enabled() -> None:
             if self._registers.get(WQCFG.wq_thresh, wq_id) != wq.wq_thresh:  # writable at all times, so also meanwhile
