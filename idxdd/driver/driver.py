@@ -19,6 +19,7 @@ from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_co
 from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
+from idxdd.driver.load import VERBS, check_driver_name
 from idxdd.driver.state import CHANNELS_MAX, SWERR_SAVED, VERSION, DriverState, StateSegment
 from idxdd.driver.submit import Channel, fence_channel
 from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _PENDING: Final = LAYOUT["mmio.pending"]
 _WQS_PER_DEVICE: Final = LAYOUT["wqs_per_device_max"]
+PROBLEMS_TEXT_MAX: Final = 4096
 CHANNEL_FDS: Final = 5
 """channel, completion ring, portal client's page, wake socket, pidfd"""
 
@@ -254,13 +256,14 @@ class Driver:
             return {}
         for device in self.devices.values():
             device.read_capabilities()
-        return self._parse(json.loads(text))
+        return self._parse(json.loads(text), checked=False)
 
-    def _parse(self, config: Any) -> dict[str, DeviceConfig]:
+    def _parse(self, config: Any, *, checked: bool = True) -> dict[str, DeviceConfig]:
+        """`checked` is off for what is stored: attribute by attribute, it need not be fit to be enabled yet."""
         known = {device.name: (device.index, device.caps) for device in self.devices.values()}
         parsed, problems = parse_config(config, known)
-        if problems:
-            raise DriverError(EINVAL, "config: " + "; ".join(str(problem) for problem in problems))
+        if problems and checked:
+            raise DriverError(EINVAL, ("config: " + "; ".join(str(problem) for problem in problems))[:PROBLEMS_TEXT_MAX])
         return {device.name: device for device in parsed}
 
     def _count_opens(self) -> None:
@@ -309,15 +312,14 @@ class Driver:
                 yield from bind.bind_device(device, settings)
             for wq_settings in settings.wqs:
                 wq = device.wqs[wq_settings.id]
-                if wq_settings.type is not WqType.NONE and not wq.block.bound:
+                if wq_settings.type is not WqType.NONE and wq_settings.group_id >= 0 and not wq.block.bound:
                     yield from drv_enable_wq(wq, wq_settings.type)
         return {}
 
     def _verb_enable_device(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
         _close_all(fds)
         device = self._find_device(arguments)
-        if device.name not in self.configs:
-            raise DriverError(EINVAL, f"{device.name}: no configuration names this device")
+        self.configs.setdefault(device.name, DeviceConfig(device.index, device.name))  # refused for what it has not
         return ("device", device.index), self._enable_device(device, arguments["id"])
 
     def _enable_device(self, device: Device, verb: int) -> Steps:
@@ -349,7 +351,9 @@ class Driver:
         if settings.type is WqType.NONE:
             raise DriverError(ENODEV, f"{wq.label}: type: the WQ has none, so no driver takes it")
         if not wq.enabled:
+            wq.group_id = settings.group_id
             apply_wq_attributes(wq, settings)
+        check_driver_name(wq, settings.type)
         yield from drv_enable_wq(wq, settings.type)
 
     def _wq_settings(self, wq: Wq) -> WqConfig:
@@ -512,4 +516,5 @@ _VERBS: Final[dict[str, Callable[[Driver, Message, list[int]], tuple[Key, Steps]
     "close": Driver._verb_close,
     "attach": Driver._verb_attach,
     "detach": Driver._verb_detach,
+    **VERBS,
 }
