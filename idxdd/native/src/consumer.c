@@ -163,6 +163,7 @@ static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
     uint32_t aborted = p->queue_count + p->contexts;
     wq->queued -= p->queue_count;
     p->queue_count = 0;
+    atomic_store_explicit(&wq->statistics->occupancy, wq->queued, memory_order_relaxed); /* there may be no turn after this */
     while (p->first_context != NONE)
         context_free(e, p, &e->context[p->first_context]);
     p->current = NONE;
