@@ -3,6 +3,8 @@
 One thread       the device loop calls everything here; nothing in it waits. What takes time is a request to the engine
                  with a continuation.
 Live values      occupancy, PBA and occupancy interrupts are brought up to date at every tick().
+Resets           Reset Device is a command. The others (FLR, warm, cold) take effect when the engine has let go of every
+                 descriptor; until then the bus finds nobody, and what the engine still says is not listened to.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import replace
 from typing_extensions import Buffer
 
 from idxdd.device.commands import CommandUnit
-from idxdd.device.engineport import WQS_PER_DEVICE, Closed, EnginePort
+from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
 from idxdd.device.errors import OPCODE_BYTE, ErrorReport, Errors, report_of
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform, Profile
@@ -23,6 +25,7 @@ from idxdd.device.state import change_device
 from idxdd.device.wq import Wqs
 from idxdd.native import _native as native
 from idxdd.native._native import Exit
+from idxdd.shm.closed import Closed
 from idxdd.shm.mmio import DeviceMmio
 from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
 from idxdd.spec.registers import GENSTS, MSIX, WQCFG
@@ -56,13 +59,14 @@ class Device:
         self.platform = profile.platform
         self._mmio = mmio
         self.registers = RegisterFile(bar0, profile)
-        for entry in range(profile.vectors):
-            self.registers.set(MSIX, entry, masked=self.platform.msix_masked)
+        self._open_msix()
         self.interrupts = Interrupts(index, self.registers, port, semaphores, mmio_buffer, self.platform.bus_master)
         self.errors = Errors(self.registers, self.interrupts)
         self.wqs = Wqs(index, self.registers, port, self.interrupts, lambda: self.platform)
         self.commands = CommandUnit(self)
         self.faults = self.records_lost = self.dropped = 0
+        self.resets = self._resetting = 0
+        self.present = True
         port.register(index, self)
 
     # ---- the loop's turn -------------------------------------------------------------------------------------------
@@ -70,8 +74,9 @@ class Device:
     def tick(self) -> int:
         """Apply posted writes in order, bring live values up to date; returns how many writes there were."""
         applied = self._mmio.apply(self.registers.bus_write)
-        self.wqs.refresh()
-        self.interrupts.refresh()
+        if self.registers.answers:
+            self.wqs.refresh()
+            self.interrupts.refresh()
         return applied
 
     @property
@@ -122,10 +127,59 @@ class Device:
         self.interrupts.clear_pending()
         self.interrupts.refresh_permissions()
 
+    def reset(self, kind: ResetType, then: Continuation = lambda: None) -> None:
+        """FLR, warm or cold reset, from any state: every descriptor is abandoned, every register initial, every handle
+        invalid. A halt that needs a stronger reset stays. `then` runs when the device answers again."""
+        assert kind is not ResetType.SOFTWARE, "Reset Device is a command"
+        self._resetting += 1
+        self._abandon(Closed.ABORTED, lambda: self._begin_again(kind, then))
+
+    def remove(self, then: Continuation = lambda: None) -> None:
+        """Surprise removal: reads give all ones, writes go nowhere, portals close for good."""
+        self.present = False
+        self._abandon(Closed.DEVICE_GONE, then)
+        self.registers.vanish()
+
+    def insert(self, then: Continuation = lambda: None) -> None:
+        """A removed device returns, as after power-on."""
+        assert not self.present, f"{self.name} was not removed"
+        self.present = True
+        self.reset(ResetType.COLD, then)
+
+    def _abandon(self, reason: Closed, then: Continuation) -> None:
+        self.registers.answers = False
+        self.commands.forget()
+        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, reason, then)
+
+    def _begin_again(self, kind: ResetType, then: Continuation) -> None:
+        self._resetting -= 1
+        if self._resetting or not self.present:  # a later reset, or the return, does it
+            return then()
+        log.info("%s: %s reset", self.name, kind.name)
+        gensts = self.registers.read(GENSTS)
+        stays_halted = gensts.state is DeviceState.HALT and kind < gensts.reset_type
+        self.registers.power_on()
+        if stays_halted:
+            self.registers.write(gensts)
+        self.platform = self.profile.platform  # the PCI layer of an operating system restores what it had saved
+        self._open_msix()
+        self.interrupts.restart(self.platform.bus_master)
+        self.registers.answers = True
+        self.resets += 1
+        then()
+
+    def _open_msix(self) -> None:
+        """Power-on masks every entry; see Platform.msix_masked."""
+        for entry in range(self.profile.vectors):
+            self.registers.set(MSIX, entry, masked=self.platform.msix_masked)
+
     # ---- what the engine leaves open -------------------------------------------------------------------------------
 
     def handle_exit(self, exit: Exit) -> None:
-        """FAULT, ERROR or OVERFLOW of one of this device's WQs."""
+        """FAULT, ERROR or OVERFLOW of one of this device's WQs. Of a device that halted or is being reset: the descriptor is
+        swept by the stop that is on its way, and nobody is told."""
+        if not self.registers.answers or self.state is DeviceState.HALT:
+            return
         if exit.kind == native.EXIT_FAULT:
             self._fault(exit)
         elif exit.kind == native.EXIT_ERROR:
@@ -165,7 +219,7 @@ class Device:
 
     def statistics(self) -> dict[str, int]:
         """Everything counted, by name."""
-        counted = {"faults": self.faults, "records_lost": self.records_lost, "dropped": self.dropped}
+        counted = {"faults": self.faults, "records_lost": self.records_lost, "dropped": self.dropped, "resets": self.resets}
         for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors):
             counted.update(part.statistics())
         return counted

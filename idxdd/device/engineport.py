@@ -8,7 +8,6 @@ Order            requests reach the engine in the order they were made here, als
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from errno import EAGAIN
 from typing import Protocol
 
@@ -25,18 +24,6 @@ VECTORS_PER_DEVICE = 32
 """Global index = device * this + the device's own index (docs/architecture.md)."""
 
 EXITS_PER_TURN_MAX = 256
-
-
-class Closed(IntEnum):
-    """Why a portal was closed: enum idxdd_closed (shm.h)."""
-
-    OPEN = 0
-    WQ_DISABLED = 1
-    ABORTED = 2
-    HALTED = 3
-    REVOKED = 4
-    BY_OWNER = 5
-    DEVICE_GONE = 6
 
 
 class Engine(Protocol):
@@ -68,8 +55,8 @@ class Engine(Protocol):
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
     def wq_drain(self, wqs: Sequence[int]) -> int: ...
-    def pasid_drain(self, pasid: int) -> int: ...
-    def pasid_abort(self, pasid: int) -> int: ...
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int: ...
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int: ...
     def portal_add(
         self,
         wq: int,
@@ -91,6 +78,7 @@ class Engine(Protocol):
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None: ...
     def vector_mask(self, vector: int, masked: bool) -> bool: ...
     def vector_pending(self, vector: int) -> bool: ...
+    def vector_clear(self, vector: int) -> None: ...
     def vector_post(self, vector: int) -> None: ...
     def handle_config(
         self,
@@ -224,13 +212,13 @@ class EnginePort:
         """`then` runs when all that these WQs had accepted is done; they go on meanwhile."""
         self._request(lambda: self.engine.wq_drain(wqs), then)
 
-    def pasid_drain(self, pasid: int, then: Continuation | None = None) -> None:
+    def pasid_drain(self, pasid: int, wqs: Sequence[int], then: Continuation | None = None) -> None:
         """As wq_drain, for the descriptors of one PASID."""
-        self._request(lambda: self.engine.pasid_drain(pasid), then)
+        self._request(lambda: self.engine.pasid_drain(pasid, wqs), then)
 
-    def pasid_abort(self, pasid: int, then: Continuation | None = None) -> None:
-        """Abandon the descriptors of one PASID."""
-        self._request(lambda: self.engine.pasid_abort(pasid), then)
+    def pasid_abort(self, pasid: int, wqs: Sequence[int], then: Continuation | None = None) -> None:
+        """Abandon the descriptors of one PASID in these WQs."""
+        self._request(lambda: self.engine.pasid_abort(pasid, wqs), then)
 
     def portal_add(
         self,

@@ -121,6 +121,8 @@ class RegisterFile:
         self._words = native.Words(buffer)
         self._hooks: dict[type[Register], Hook] = {}
         self.writes = self.ignored = 0
+        self.answers = True
+        """False: the bus finds nobody (a reset is under way, or the device is gone); every write is ignored."""
         self.capabilities = capabilities(profile)
         self._places = dict(self._entries())
         self._cells = {
@@ -128,12 +130,22 @@ class RegisterFile:
             for (register, index), offset in self._places.items()
             for cell in cells(register, index, profile)
         }
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Everything as it is when the device appears."""
         for dword in range(0, BAR0_SIZE_BYTES, 4):
             self._words.store32(dword, 0)
         for capability in self.capabilities:
             if (type(capability), 0) in self._places:
                 self.write(capability)
         self.reset(lambda register: register not in CAPABILITIES)
+
+    def vanish(self) -> None:
+        """All ones, as a bus reads where nobody answers."""
+        self.answers = False
+        for dword in range(0, BAR0_SIZE_BYTES, 4):
+            self._words.store32(dword, DWORD)
 
     def _entries(self) -> Iterator[tuple[tuple[type[Register], int], int]]:
         """Every register or table entry this device has, and its offset."""
@@ -236,7 +248,7 @@ class RegisterFile:
         """Apply one posted write by the access mode of every bit it covers; what may not be written is ignored and counted."""
         self.writes += 1
         taken = False
-        if on_bus(offset, width):
+        if self.answers and on_bus(offset, width):
             shift = 8 * (offset & 3)
             lanes = (1 << 8 * width) - 1 << shift
             placed = value << shift & lanes

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Closed, Continuation, EnginePort
+from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Continuation, EnginePort
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform
 from idxdd.device.registerfile import BusWrite, RegisterFile
 from idxdd.device.state import change_wq
 from idxdd.native import _native as native
+from idxdd.shm.closed import Closed
 from idxdd.spec.codes import DeviceState, Opcode, WqMode, WqState
 from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
 
@@ -44,6 +45,11 @@ class Wqs:
     def index(self, wq_id: int) -> int:
         """Global index."""
         return self._device * WQS_PER_DEVICE + wq_id
+
+    @property
+    def indices(self) -> list[int]:
+        """Global indices of all of them."""
+        return [self.index(wq_id) for wq_id in range(self.count)]
 
     def config(self, wq_id: int) -> WQCFG:
         """The WQ's registers now."""

@@ -128,8 +128,9 @@ class Engine:
         enabled again."""
     def wq_drain(self, wqs: Sequence[int]) -> int:
         """Reads every tail of these WQs once, then waits for all that was accepted; the WQs go on."""
-    def pasid_drain(self, pasid: int) -> int: ...
-    def pasid_abort(self, pasid: int) -> int: ...
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int: ...
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int:
+        """As wq_drain, or abandoning, for the descriptors of one PASID in these WQs."""
     def portal_add(
         self,
         wq: int,
@@ -161,6 +162,8 @@ class Engine:
         """Returns whether an interrupt was pending (it is then sent on unmask)."""
     def vector_pending(self, vector: int) -> bool:
         """The PBA bit."""
+    def vector_clear(self, vector: int) -> None:
+        """Clear the PBA bit: what waits behind the mask is forgotten."""
     def vector_post(self, vector: int) -> None:
         """Raise it from the device loop: exchange(pending, 1), post the semaphore if it was 0; masked: set the PBA bit."""
     def handle_config(

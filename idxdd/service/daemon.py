@@ -31,7 +31,7 @@ from idxdd.service.listen import Listener, SocketTaken, listen
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
 from idxdd.service.notify import ready_fd, sd_notify
-from idxdd.service.portals import Channels, Closed
+from idxdd.service.portals import Channels
 from idxdd.service.reports import WqFacts
 from idxdd.service.sessions import Session, Sessions
 from idxdd.service.settings import Settings
@@ -41,6 +41,7 @@ from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.clock import CLOCK
+from idxdd.shm.closed import Closed
 from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import InstanceLock

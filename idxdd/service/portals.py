@@ -9,7 +9,6 @@ Crash   a client may die between any two steps: the step under way is finished, 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from idxdd.control.roles import Role
@@ -18,6 +17,7 @@ from idxdd.native import LAYOUT, STOP_ABORT, STOP_DRAIN, NativeError
 from idxdd.service.buffers import PAGE, check_descriptor, refusal
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, acknowledged
 from idxdd.shm import bells, memfd
+from idxdd.shm.closed import Closed
 from idxdd.shm.errors import SharedMemoryFull
 
 if TYPE_CHECKING:
@@ -31,17 +31,6 @@ CHANNEL_SIZE = -(-LAYOUT["channel"] // PAGE) * PAGE
 RING_SIZE = -(-LAYOUT["completion_ring"] // PAGE) * PAGE
 CLIENT_PAGE_SIZE = -(-LAYOUT["portal_client"] // PAGE) * PAGE
 DEVICE_PAGE_SIZE = -(-LAYOUT["portal_device"] // PAGE) * PAGE
-
-
-class Closed(IntEnum):
-    """Why a portal was closed: enum idxdd_closed of shm.h."""
-
-    WQ_DISABLED = 1
-    ABORTED = 2
-    HALTED = 3
-    REVOKED = 4
-    BY_OWNER = 5
-    DEVICE_GONE = 6
 
 
 @dataclass

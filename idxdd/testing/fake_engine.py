@@ -195,11 +195,11 @@ class FakeEngine:
     def wq_drain(self, wqs: Sequence[int]) -> int:
         return self._request("wq_drain", wqs=list(wqs))
 
-    def pasid_drain(self, pasid: int) -> int:
-        return self._request("pasid_drain", pasid=pasid)
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int:
+        return self._request("pasid_drain", pasid=pasid, wqs=list(wqs))
 
-    def pasid_abort(self, pasid: int) -> int:
-        return self._request("pasid_abort", pasid=pasid)
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int:
+        return self._request("pasid_abort", pasid=pasid, wqs=list(wqs))
 
     def portal_add(
         self,
@@ -250,6 +250,9 @@ class FakeEngine:
 
     def vector_pending(self, vector: int) -> bool:
         return self.vectors[vector].pending
+
+    def vector_clear(self, vector: int) -> None:
+        self.vectors[vector].pending = False
 
     def vector_post(self, vector: int) -> None:
         self.vectors[vector].fire()

@@ -21,8 +21,8 @@ from idxdd.control import wire
 from idxdd.control.client import ControlClient, DaemonAbsent, DeviceGone, RequestError
 from idxdd.control.exitcodes import ExitCode
 from idxdd.native import LAYOUT, Words
-from idxdd.service.portals import Closed
 from idxdd.shm import names
+from idxdd.shm.closed import Closed
 
 RUN = [sys.executable, "-m", "idxdd", "run"]
 

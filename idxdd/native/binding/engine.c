@@ -339,20 +339,24 @@ static PyObject *Engine_wq_drain(EngineObject *self, PyObject *wqs)
     return request_id(idxdd_engine_wq_drain(self->engine, mask), "drain WQs");
 }
 
-static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *pasid)
+static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *args)
 {
-    unsigned long value = PyLong_AsUnsignedLong(pasid);
-    if (PyErr_Occurred())
+    unsigned int pasid;
+    PyObject *wqs;
+    uint64_t mask;
+    if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_drain(self->engine, (uint32_t)value), "drain a PASID");
+    return request_id(idxdd_engine_pasid_drain(self->engine, pasid, mask), "drain a PASID");
 }
 
-static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *pasid)
+static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *args)
 {
-    unsigned long value = PyLong_AsUnsignedLong(pasid);
-    if (PyErr_Occurred())
+    unsigned int pasid;
+    PyObject *wqs;
+    uint64_t mask;
+    if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_abort(self->engine, (uint32_t)value), "abort a PASID");
+    return request_id(idxdd_engine_pasid_abort(self->engine, pasid, mask), "abort a PASID");
 }
 
 static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject *kwargs)
@@ -489,6 +493,15 @@ static PyObject *Engine_vector_pending(EngineObject *self, PyObject *args)
     return PyBool_FromLong((long)atomic_load(&idxdd_engine_interrupts(self->engine)->vector[vector].pba));
 }
 
+static PyObject *Engine_vector_clear(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
+        return NULL;
+    idxdd_vector_clear(idxdd_engine_interrupts(self->engine), vector);
+    Py_RETURN_NONE;
+}
+
 static PyObject *Engine_vector_post(EngineObject *self, PyObject *args)
 {
     unsigned int vector;
@@ -550,8 +563,8 @@ static PyMethodDef Engine_methods[] = {
     {"wq_threshold", (PyCFunction)Engine_wq_threshold, METH_VARARGS, "Change the threshold of a shared WQ."},
     {"wq_stop", (PyCFunction)Engine_wq_stop, METH_VARARGS, "Close all portals of WQs, drain or abort."},
     {"wq_drain", (PyCFunction)Engine_wq_drain, METH_O, "Wait for all that WQs have accepted."},
-    {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_O, "Wait for all of one PASID."},
-    {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_O, "Abort all of one PASID."},
+    {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_VARARGS, "Wait for all of one PASID in WQs."},
+    {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_VARARGS, "Abort all of one PASID in WQs."},
     {"portal_add", KEYWORDS(Engine_portal_add), "Serve a portal."},
     {"portal_close", (PyCFunction)Engine_portal_close, METH_VARARGS, "Close a portal, drain or abort."},
     {"portal_reopen", (PyCFunction)Engine_portal_reopen, METH_O, "Reopen a closed portal at its client's request."},
@@ -562,6 +575,7 @@ static PyMethodDef Engine_methods[] = {
     {"vector_config", (PyCFunction)Engine_vector_config, METH_VARARGS, "Give a vector its semaphore and pending word."},
     {"vector_mask", (PyCFunction)Engine_vector_mask, METH_VARARGS, "Mask or unmask a vector."},
     {"vector_pending", (PyCFunction)Engine_vector_pending, METH_VARARGS, "The PBA bit."},
+    {"vector_clear", (PyCFunction)Engine_vector_clear, METH_VARARGS, "Clear the PBA bit."},
     {"vector_post", (PyCFunction)Engine_vector_post, METH_VARARGS, "Raise a vector."},
     {"handle_config", KEYWORDS(Engine_handle_config), "Set an entry of the interrupt handle table."},
     {"ring", (PyCFunction)Engine_ring, METH_NOARGS, "Wake the engine."},

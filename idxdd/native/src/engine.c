@@ -118,13 +118,15 @@ static void pasid_request(struct idxdd_engine *e, const struct request *r, bool 
 {
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++) {
         struct wq *wq = &e->wq[i];
+        if (!(r->wqs >> i & 1))
+            continue;
         for (uint32_t k = 0; k < wq->portal_count; k++)
             if (wq->portals[k]->pasid == r->target && abort)
                 portal_close(e, wq->portals[k], IDXDD_STOP_ABORT, IDXDD_CLOSED_ABORTED);
         if (!abort)
             portals_sweep(e, wq, NULL, r->target);
     }
-    wait_for(e, r->id, ~0ull, r->target);
+    wait_for(e, r->id, r->wqs, r->target);
 }
 
 static void portal_add(struct idxdd_engine *e, struct portal *p)

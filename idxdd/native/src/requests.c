@@ -76,8 +76,13 @@ uint32_t idxdd_engine_wq_stop(struct idxdd_engine *e, uint64_t wqs, enum idxdd_s
 { return simple(e, REQUEST_WQ_STOP, 0, wqs, how, reason); }
 
 uint32_t idxdd_engine_wq_drain(struct idxdd_engine *e, uint64_t wqs) { return simple(e, REQUEST_WQ_DRAIN, 0, wqs, 0, 0); }
-uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *e, uint32_t pasid) { return simple(e, REQUEST_PASID_DRAIN, pasid, 0, 0, 0); }
-uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *e, uint32_t pasid) { return simple(e, REQUEST_PASID_ABORT, pasid, 0, 0, 0); }
+
+uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *e, uint32_t pasid, uint64_t wqs)
+{ return simple(e, REQUEST_PASID_DRAIN, pasid, wqs, 0, 0); }
+
+uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *e, uint32_t pasid, uint64_t wqs)
+{ return simple(e, REQUEST_PASID_ABORT, pasid, wqs, 0, 0); }
+
 uint32_t idxdd_engine_barrier(struct idxdd_engine *e) { return simple(e, REQUEST_BARRIER, 0, 0, 0, 0); }
 
 uint32_t idxdd_engine_resume(struct idxdd_engine *e, uint32_t context, uint32_t generation, enum idxdd_resume action, uint8_t status)

@@ -561,3 +561,15 @@ def test_a_client_without_a_wq_does_not_keep_the_engine_awake(rig: Bench) -> Non
     client.set("want", 77)
     rig.run()
     assert rig.engine.run(4) == 0
+
+
+def test_a_pasid_command_touches_the_given_wqs_only(rig: Bench) -> None:
+    """Two devices share an engine; a client has one PASID on both."""
+    rig.wq(16, priority=1)
+    ours, other = rig.client(0, 2), rig.client(16, 2)
+    rig.settle(rig.engine.pasid_abort(2, [0, 1]))
+    assert (ours.get("closed"), other.get("closed")) == (2, 0)
+    other.publish(other.noop())
+    rig.settle(rig.engine.pasid_drain(2, [0, 1]))
+    rig.settle(rig.engine.pasid_drain(2, [16]))
+    assert other.record(0)[0] == 1

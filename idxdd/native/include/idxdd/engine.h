@@ -97,8 +97,8 @@ uint32_t idxdd_engine_wq_enable(struct idxdd_engine *engine, uint32_t wq, const 
 uint32_t idxdd_engine_wq_threshold(struct idxdd_engine *engine, uint32_t wq, uint32_t threshold);
 uint32_t idxdd_engine_wq_stop(struct idxdd_engine *engine, uint64_t wqs, enum idxdd_stop how, enum idxdd_closed reason);
 uint32_t idxdd_engine_wq_drain(struct idxdd_engine *engine, uint64_t wqs);
-uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *engine, uint32_t pasid);
-uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *engine, uint32_t pasid);
+uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *engine, uint32_t pasid, uint64_t wqs);
+uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *engine, uint32_t pasid, uint64_t wqs);
 uint32_t idxdd_engine_portal_add(struct idxdd_engine *engine, const struct idxdd_portal_options *options, uint32_t *number);
 uint32_t idxdd_engine_portal_close(struct idxdd_engine *engine, uint32_t portal, enum idxdd_stop how, enum idxdd_closed reason);
 uint32_t idxdd_engine_portal_reopen(struct idxdd_engine *engine, uint32_t portal);
