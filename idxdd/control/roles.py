@@ -24,6 +24,10 @@ NEEDS: dict[str, Role] = {
     "disable_device": Role.ADMIN,
     "enable_wq": Role.ADMIN,
     "disable_wq": Role.ADMIN,
+    "load_config": Role.ADMIN,
+    "config": Role.ADMIN,
+    "reset_device": Role.ADMIN,
+    "kick": Role.ADMIN,
     "regs": Role.ADMIN,
 }
 """Operations that need more than Role.USER; opening a kernel WQ needs KERNEL_CHANNEL besides."""

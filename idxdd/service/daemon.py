@@ -8,13 +8,13 @@ Crash            killed, it leaves names in /dev/shm; the next start sweeps them
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from idxdd.control.configfile import BadConfigFile, read_config
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 from idxdd.control.protocol import VERSION, BadFrame, Request
@@ -24,7 +24,7 @@ from idxdd.device.profile import DSA2
 from idxdd.device.registerfile import BAR0_SIZE_BYTES
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
-from idxdd.service import portals, reports, sessions
+from idxdd.service import admin, portals, reports, sessions
 from idxdd.service.buffers import refusal
 from idxdd.service.link import Frame, Link
 from idxdd.service.listen import Listener, SocketTaken, listen
@@ -81,7 +81,7 @@ class Daemon:
 
     def _build(self, stack: contextlib.ExitStack) -> None:
         self._signals = self._catch_signals(stack)
-        self._config = _read_config(self.settings.config)
+        self._config = _read_config(self.settings.config, self.log)
         self._lock = stack.enter_context(InstanceLock(self.settings.instance))
         swept = self._lock.sweep()
         if swept:
@@ -424,6 +424,7 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "enable_wq": _wq_verb("enable_wq"),
     "disable_wq": _wq_verb("disable_wq"),
     "regs": _regs,
+    **admin.OPERATIONS,
 }
 
 
@@ -449,17 +450,17 @@ def _as_failure() -> Any:
         raise DaemonFailed(f"no permission: {error}", ExitCode.NO_PERMISSION) from None
 
 
-def _read_config(path: str | None) -> Any:
+def _read_config(path: str | None, log: Log) -> Any:
     """accel-config's JSON as it is; idxdd-irq validates it and has the default for None."""
     if path is None:
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DaemonFailed(f"configuration {path}: {error.strerror}", ExitCode.BAD_CONFIGURATION) from None
-    except (ValueError, RecursionError) as error:
-        raise DaemonFailed(f"configuration {path}: not JSON: {error}", ExitCode.BAD_CONFIGURATION) from None
+        config, warnings = read_config(path)
+    except BadConfigFile as error:
+        raise DaemonFailed(f"configuration {error}", ExitCode.BAD_CONFIGURATION) from None
+    for warning in warnings:
+        log.warning(f"configuration {path}: {warning}")
+    return config
 
 
 def _pages(size: int) -> int:

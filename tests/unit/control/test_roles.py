@@ -30,5 +30,5 @@ def test_other_users_have_the_user_role_only(uid: int, admin: bool) -> None:
 
 def test_every_operation_that_changes_the_device_needs_the_admin_role() -> None:
     """A new one must be thought of here."""
-    changing = {op for op in OPS if op.startswith(("enable", "disable"))}
+    changing = {op for op in OPS if op.startswith(("enable", "disable", "load", "config", "reset", "kick"))}
     assert {op for op, role in NEEDS.items() if role is Role.ADMIN} == changing | {"regs"}
