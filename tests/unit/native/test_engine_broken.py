@@ -106,3 +106,18 @@ def test_reports_that_nobody_pulls_stay_one_a_portal(rig: Bench) -> None:
     assert len(exits) == 1
     client.set("tail", tail + 10 * SLOTS)
     assert [exit.kind for exit in rig.run()] == [native.EXIT_OVERFLOW], "pulled: the next one may come"
+
+
+def test_occupancy_is_nought_when_the_last_portal_was_aborted(rig: Bench) -> None:
+    """It was published at the end of turns only, and there is none after the last portal's end."""
+    client = rig.client(0)
+    client.publish(*[descriptor(3, CRAV | RCR, client.base, 0x9999_0000, client.base, 8)] * 32)
+    rig.run(1)
+    published = native.Words(rig._published)
+    place = native.LAYOUT["published_device.wq"] + native.LAYOUT["wq_statistics.occupancy"]
+    client.publish(*[client.noop()] * 20)
+    rig.run(1)
+    assert published.load32(place) > 0
+    rig.settle(rig.engine.portal_close(client.number, native.STOP_ABORT, 5))
+    assert published.load32(place) == 0
+    published.release()
