@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import pytest
 from hypothesis import strategies as st
 
 from idxdd.spec.codes import CompletionStatus, Flag, Opcode, OpFlag
@@ -348,6 +349,18 @@ DRAWN: dict[Opcode, Callable[[Sketch], None]] = {
     Opcode.CFLUSH: _cache_flush,
 }
 """Every operation that can stop half-way at an operand."""
+
+
+def operations_of(opcap: int) -> list[Any]:
+    """Parameters of a test over all of them; those the engine does not have yet are skipped by name."""
+    return [
+        pytest.param(
+            opcode,
+            id=opcode.name,
+            marks=pytest.mark.skipif(not opcap >> opcode & 1, reason=f"not in the engine's OPCAP: {opcode.name}"),
+        )
+        for opcode in DRAWN
+    ]
 
 
 @st.composite
