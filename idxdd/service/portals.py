@@ -255,6 +255,8 @@ def reopen(daemon: "Daemon", session: "Session", portal: Portal) -> Steps:
     facts = daemon.wq_facts(portal.facts.name)
     if facts.kernel != portal.facts.kernel or facts.dedicated != portal.facts.dedicated:
         raise Refused("ENXIO", f"portal: {facts.name} has another type or mode now; open it anew")
+    if portal.channel is not None and portal.channel.fenced:
+        raise Refused("ENXIO", f"portal: its channel on {facts.name} was fenced; open it anew")
     if portal.channel is None:
         yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number)
     if not daemon.wq_accepts(facts.wq):
