@@ -8,8 +8,12 @@ from typing import Annotated
 
 import typer
 
-from idxd_client.errors import IdxdError
+from idxdctl import accfg
+from idxdctl.options import Json, Socket, all_stats
+from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
+from idxdd.control.client import connect
+from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 
 app = typer.Typer(
@@ -20,38 +24,20 @@ app = typer.Typer(
     help="Work with idxdd, a software Intel DSA.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-Socket = Annotated[str | None, typer.Option("--socket", help="The daemon's socket; else IDXDD_SOCKET, else the default.")]
 Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
 Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
 DEFAULT_WQ = "dsa0/wq0.1"
-
-
-@app.command("list")
-def list_(json: Json = False, socket: Socket = None) -> None:
-    """Devices, groups, engines and work queues."""
-    from idxd_client import connect
-    from idxdctl import facts
-    from idxdctl.session import print_json
-
-    with connect(socket) as connection:
-        listed = connection.list()
-    if json:
-        print_json("list", listed)
-    else:
-        print(facts.devices(listed))
+accfg.register(app)
 
 
 @app.command()
 def stats(json: Json = False, socket: Socket = None) -> None:
     """Counters of the device, its work queues, its clients and the interrupt process."""
-    from idxd_client import connect
     from idxdctl import facts
-    from idxdctl.session import print_json
 
     with connect(socket) as connection:
-        counted = connection.stats()
+        counted = all_stats(connection)
     if json:
         print_json("stats", counted)
     else:
@@ -74,7 +60,6 @@ def copy(
 ) -> None:
     """Copy a file through the device with many client processes."""
     from idxdctl import copying, progress
-    from idxdctl.session import print_json
 
     copying.check_paths(src, dst)
     wqs = wq or [DEFAULT_WQ]
@@ -104,7 +89,7 @@ def crc(
 ) -> None:
     """CRC-32C of a file, computed by the device."""
     from idxdctl import measure
-    from idxdctl.session import print_json, queue_of
+    from idxdctl.session import queue_of
 
     with queue_of(socket, wq) as (connection, queue):
         value, size = measure.crc32c_of(connection, queue, file, timeout)
@@ -124,7 +109,7 @@ def ping(
 ) -> None:
     """No-op round trips with percentiles."""
     from idxdctl import measure
-    from idxdctl.session import print_json, queue_of
+    from idxdctl.session import queue_of
 
     with queue_of(socket, wq) as (connection, queue):
         found = measure.summary(measure.round_trips(connection, queue, count, timeout))
@@ -138,7 +123,7 @@ def main() -> None:
     """The program: an error of the library is one line and an exit code, never a traceback."""
     try:
         app()
-    except IdxdError as error:
+    except (ControlError, Failed) as error:
         sys.exit(_fail(str(error), error.exit_code))
     except BrokenPipeError:  # the reader of our output went away: say nothing more, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
