@@ -416,6 +416,18 @@ def test_an_irq_that_keeps_dying_is_tried_later_and_later(daemon: RunningDaemon)
     assert wait_until(daemon.irq_pid, 10, "there is an idxdd-irq")
 
 
+def test_an_irq_that_was_killed_at_work_is_replaced_at_once(daemon: RunningDaemon) -> None:
+    """Copies once failed ("open: the daemon does not answer") because each kill of a young idxdd-irq that had adopted and
+    worked made the next one start later: the back-off is for those that cannot start."""
+    with daemon.connect() as client:
+        for _ in range(6):
+            assert client.request("list")[0]["devices"]
+            os.kill(daemon.irq_pid(), signal.SIGKILL)
+        assert client.request("list")[0]["devices"]
+    delays = [line.rpartition(" in ")[2] for line in daemon.said.splitlines() if "starting another" in line]
+    assert delays == ["0 s"] * 6
+
+
 def test_a_client_that_stays_inside_the_gate_is_fenced(daemon: RunningDaemon) -> None:
     """It would hold a disable forever: its portal is revoked, its channel swept and marked fenced; another client goes on."""
     with daemon.connect() as stuck, daemon.connect() as other:
