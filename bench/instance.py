@@ -144,6 +144,18 @@ class Instance:
         """The counters of one WQ."""
         return next(wq for wq in self.stats()["wqs"] if wq["wq"] == name)
 
+    @contextlib.contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What fails because the daemon has ended is told so, with its last words."""
+        try:
+            yield
+        except Exception as error:
+            code = self.process.poll()
+            if code is None:
+                raise
+            words = self._log.read_text().strip().splitlines()[-1:] or ["it said nothing"]
+            raise BenchFailed(f"idxdd has ended, exit code {code}: {words[0]}") from error
+
     def close(self) -> None:
         """SIGTERM, then SIGKILL; nothing of it stays."""
         self._end()

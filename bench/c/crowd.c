@@ -13,7 +13,8 @@
 #include "session.h"
 
 #define DEPTH_MAX 128
-#define FULL_SLEEP_NS 50000
+#define FULL_SLEEP_MIN_NS 50000     /* as the Python library does: doubled until there is room */
+#define FULL_SLEEP_MAX_NS 1000000
 
 struct client {
     struct session session;
@@ -33,12 +34,15 @@ static void count_one(struct client *client, uint8_t status)
     client->completed++;
 }
 
-static void wait_for_oldest(struct client *client)
+/* The oldest, and what is there with it. */
+static void wait_for_some(struct client *client)
 {
     uint32_t slot = (uint32_t)(client->completed % client->depth);
+    uint8_t status;
     if (idxdd_wait(client->session.wq, &client->records[slot], client->numbers[slot], WAIT_MS) < 0)
         die(client->session.program, idxdd_error());
-    count_one(client, idxdd_status(&client->records[slot]));
+    while (client->completed != client->submitted && (status = idxdd_status(&client->records[client->completed % client->depth])))
+        count_one(client, status);
 }
 
 static void reap_some(struct client *client)
@@ -56,7 +60,7 @@ static void complete_some(struct client *client)
     if (client->session.facts.kernel)
         reap_some(client);
     else
-        wait_for_oldest(client);
+        wait_for_some(client);
 }
 
 /* Up to `depth` in flight; false: the WQ is full and nothing of ours is in it. */
@@ -83,16 +87,19 @@ static bool submit_some(struct client *client)
 
 static void run(struct client *client, uint64_t start_ns, uint64_t end_ns)
 {
-    uint64_t before, now = now_ns();
+    uint64_t before, pause_ns = FULL_SLEEP_MIN_NS, now = now_ns();
     if (now < start_ns)
         sleep_ns(start_ns - now);
     before = client->completed;
     client->full = 0;
     while (now_ns() < end_ns)
-        if (submit_some(client))
+        if (submit_some(client)) {
             complete_some(client);
-        else
-            sleep_ns(FULL_SLEEP_NS);
+            pause_ns = FULL_SLEEP_MIN_NS;
+        } else {
+            sleep_ns(pause_ns);
+            pause_ns = 2 * pause_ns < FULL_SLEEP_MAX_NS ? 2 * pause_ns : FULL_SLEEP_MAX_NS;
+        }
     printf("%" PRIu64 " %" PRIu64 "\n", client->completed - before, client->full);
     while (client->completed != client->submitted)
         complete_some(client);
