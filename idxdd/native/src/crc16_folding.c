@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #include <stddef.h>
 
-#define PCLMUL_TARGET "pclmul,ssse3,sse4.2"
+#define PCLMUL_TARGET "avx,pclmul,sse4.2"            /* three operands: without the copies it is half as fast again */
 #define AVX512_TARGET "avx512f,avx512bw,avx512vl,avx512dq,vpclmulqdq,pclmul,sse4.2"
 #define INLINE(t) static inline __attribute__((always_inline, target(t)))
 #define TARGET(t) __attribute__((target(t)))

@@ -10,12 +10,12 @@
 #include <stddef.h>
 #include <string.h>
 
-#define PCLMUL_TARGET "pclmul,sse4.2"
+#define PCLMUL_TARGET "avx,pclmul,sse4.2"            /* three operands: without the copies it is half as fast again */
 #define AVX512_TARGET "avx512f,avx512bw,avx512vl,avx512dq,vpclmulqdq,pclmul,sse4.2"
 #define INLINE(t) static inline __attribute__((always_inline, target(t)))
 
 /* One word through the register. */
-INLINE("sse4.2") uint64_t word_step(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint64_t word)
+INLINE("avx,sse4.2") uint64_t word_step(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint64_t word)
 {
     if (!wide)
         return _mm_crc32_u64(reg, word);
@@ -28,7 +28,7 @@ INLINE("sse4.2") uint64_t word_step(const struct idxdd_polynomial *poly, bool wi
 }
 
 /* Fewer than 64 bytes, or data too short to fold. */
-INLINE("sse4.2") uint64_t words(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from,
+INLINE("avx,sse4.2") uint64_t words(const struct idxdd_polynomial *poly, bool wide, uint64_t reg, uint8_t *to, const uint8_t *from,
                                 uint64_t size)
 {
     for (; size >= 8; size -= 8, from += 8) {
@@ -162,7 +162,10 @@ INLINE(AVX512_TARGET) uint64_t fold_avx512(const struct idxdd_polynomial *poly, 
 ENTRIES(pclmul, PCLMUL_TARGET)
 ENTRIES(avx512, AVX512_TARGET)
 
-static bool pclmul_supported(void) { return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.2"); }
+static bool pclmul_supported(void)
+{
+    return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("avx");
+}
 
 static bool avx512_supported(void)
 {
