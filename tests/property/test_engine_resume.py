@@ -86,7 +86,7 @@ def test_resumed_work_equals_undisturbed_work(rig: Bench, opcode: Opcode) -> Non
     """Any pages of any operand missing, every fault refused: resumed, it ends as if all had been there."""
     faults = 0
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(st.data())
     def hold(data: st.DataObject) -> None:
         nonlocal faults
@@ -107,7 +107,7 @@ def test_resumed_work_equals_undisturbed_work(rig: Bench, opcode: Opcode) -> Non
 def test_first_partial_result_is_the_model_s(rig: Bench, opcode: Opcode) -> None:
     """Record and memory at the first fault: status, write bit, operand, fault address, bytes completed, progress values."""
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(st.data())
     def hold(data: st.DataObject) -> None:
         work = data.draw(works(opcode))
@@ -127,7 +127,7 @@ def test_retried_work_equals_undisturbed_work(rig: Bench, opcode: Opcode) -> Non
     """A page request that is answered with the page goes on where it stopped and does nothing twice."""
     faults = 0
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(st.data())
     def hold(data: st.DataObject) -> None:
         nonlocal faults
