@@ -1,6 +1,17 @@
-"""A well-behaved client beside a hostile one: it moves checked data without end and tells how often."""
+"""A well-behaved client beside a hostile or dying one: it moves checked data without end and tells how often."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 from child import Child
+from daemons import RunningDaemon, alive
+from waiting import wait_until
+
+KERNEL = "dsa0/wq0.2"
+SHARED = "dsa0/wq0.1"
+BOTH = (SHARED, KERNEL)
+ROUNDS_MIN = 3
 
 PROGRAM = """
 import random, select, sys
@@ -59,3 +70,38 @@ class Neighbour(Child):
         answer = self.line()
         assert answer, "the neighbour has ended"
         return int(answer)
+
+
+@contextlib.contextmanager
+def unharmed(daemon: RunningDaemon, *wqs: str) -> Iterator[Neighbour]:
+    """Daemon and idxdd-irq live on, a neighbour on these WQs moves data all the while, and nothing is left of the others."""
+    pids = daemon.pid, daemon.irq_pid()
+    with Neighbour(daemon.socket, *(wqs or BOTH)) as neighbour:
+        before = neighbour.moved()
+        yield neighbour
+        after = neighbour.moved()
+        assert neighbour.finish() == 0
+    assert after - before >= ROUNDS_MIN, f"the neighbour stood still: {told(daemon)}"
+    wait_until(lambda: held(daemon) == (1, 0, 0), 10, "sessions, channels and portals are given back")
+    assert (daemon.pid, daemon.irq_pid()) == pids, told(daemon)
+    assert alive(daemon.pid)
+    assert not unbalanced(daemon)
+
+
+def held(daemon: RunningDaemon) -> tuple[int, int, int]:
+    """Sessions (ours, which asks, is one), channels, portals."""
+    with daemon.connect() as client:
+        stats, _ = client.request("stats")
+    return stats["sessions"], stats["channels"], sum(wq["portals"] for wq in stats["wqs"])
+
+
+def unbalanced(daemon: RunningDaemon) -> list[dict[str, Any]]:
+    """WQs on which something accepted was neither completed nor aborted, or which say that something is queued."""
+    with daemon.connect() as client:
+        stats, _ = client.request("stats")
+    return [wq for wq in stats["wqs"] if wq["accepted"] != wq["completed"] + wq["aborted"] or wq["occupancy"]]
+
+
+def told(daemon: RunningDaemon) -> str:
+    """What the daemon said, without the software errors that a hostile client causes by the thousand."""
+    return "\n".join(line for line in daemon.said.splitlines() if "err[" not in line)[-2000:]

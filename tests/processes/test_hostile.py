@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from child import Child
-from daemons import RunningDaemon, alive
+from daemons import RunningDaemon
 from daemons import daemon as daemon  # the fixture
-from neighbour import Neighbour
+from neighbour import BOTH, KERNEL, SHARED, Neighbour, held, unbalanced, unharmed
 from raw_client import (
     BATCH,
     CHANNEL_SLOTS,
@@ -45,49 +45,10 @@ from idxdd.control.client import ControlError, RequestError
 from idxdd.native import LAYOUT
 
 TESTS = Path(__file__).parents[1]
-KERNEL = "dsa0/wq0.2"
-SHARED = "dsa0/wq0.1"
-BOTH = (SHARED, KERNEL)
 ATTACK_S = 0.5
-ROUNDS_MIN = 3
 CLOSED_REVOKED = 4
 FENCE_S = 0.1
 """What is inside the gate longer than this is fenced (driver/submit.py)."""
-
-
-@contextlib.contextmanager
-def unharmed(daemon: RunningDaemon, *wqs: str) -> Iterator[Neighbour]:
-    """Daemon and idxdd-irq live on, a neighbour on these WQs moves data all the while, and nothing is left of the others."""
-    pids = daemon.pid, daemon.irq_pid()
-    with Neighbour(daemon.socket, *(wqs or BOTH)) as neighbour:
-        before = neighbour.moved()
-        yield neighbour
-        after = neighbour.moved()
-        assert neighbour.finish() == 0
-    assert after - before >= ROUNDS_MIN, f"the neighbour stood still: {told(daemon)}"
-    wait_until(lambda: held(daemon) == (1, 0, 0), 10, "sessions, channels and portals are given back")
-    assert (daemon.pid, daemon.irq_pid()) == pids, told(daemon)
-    assert alive(daemon.pid)
-    assert not unbalanced(daemon)
-
-
-def held(daemon: RunningDaemon) -> tuple[int, int, int]:
-    """Sessions (ours, which asks, is one), channels, portals."""
-    with daemon.connect() as client:
-        stats, _ = client.request("stats")
-    return stats["sessions"], stats["channels"], sum(wq["portals"] for wq in stats["wqs"])
-
-
-def unbalanced(daemon: RunningDaemon) -> list[dict[str, Any]]:
-    """WQs on which something accepted was neither completed nor aborted, or which say that something is queued."""
-    with daemon.connect() as client:
-        stats, _ = client.request("stats")
-    return [wq for wq in stats["wqs"] if wq["accepted"] != wq["completed"] + wq["aborted"] or wq["occupancy"]]
-
-
-def told(daemon: RunningDaemon) -> str:
-    """What the daemon said, without the software errors that a hostile client causes by the thousand."""
-    return "\n".join(line for line in daemon.said.splitlines() if "err[" not in line)[-2000:]
 
 
 def for_a_while(attack: Callable[[], object], seconds: float = ATTACK_S) -> int:
