@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from idxdd.device import config
 from idxdd.device.engineport import Continuation
-from idxdd.device.errors import ErrorReport
 from idxdd.device.registerfile import BusWrite
+from idxdd.device.reports import ErrorReport
 from idxdd.native import _native as native
 from idxdd.shm.closed import Closed
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, DeviceState, InterruptCause, ResetType, WqState
@@ -209,7 +209,7 @@ def drain_pasid(device: Device, operand: int, running: Running) -> None:
 
 
 def abort_pasid(device: Device, operand: int, running: Running) -> None:
-    device.port.pasid_abort(operand & PASID_BITS, device.wqs.indices, running.when_done(running.end))
+    device.wqs.abort_pasid(operand & PASID_BITS, running.when_done(running.end))
 
 
 def request_int_handle(device: Device, operand: int, running: Running) -> None:

@@ -17,15 +17,17 @@ from typing_extensions import Buffer
 
 from idxdd.device.commands import CommandUnit
 from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
-from idxdd.device.errors import OPCODE_BYTE, ErrorReport, Errors, report_of
+from idxdd.device.errors import Errors
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform, Profile
 from idxdd.device.registerfile import CAPABILITIES, RegisterFile
+from idxdd.device.reports import OPCODE_BYTE, ErrorReport, report_of
 from idxdd.device.state import change_device
 from idxdd.device.wq import Wqs
 from idxdd.native import _native as native
 from idxdd.native._native import Exit
 from idxdd.shm.closed import Closed
+from idxdd.shm.hostmemory import HostMemory
 from idxdd.shm.mmio import DeviceMmio
 from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
 from idxdd.spec.registers import GENSTS, MSIX, WQCFG
@@ -50,8 +52,10 @@ class Device:
         mmio: DeviceMmio,
         semaphores: Sequence[str],
         mmio_buffer: Buffer,
+        host: Buffer | None = None,
     ) -> None:
-        """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on."""
+        """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on; `host`: the
+        driver's memory at host_base(index)."""
         self.index = index
         self.name = name
         self.profile = profile
@@ -61,8 +65,9 @@ class Device:
         self.registers = RegisterFile(bar0, profile)
         self._open_msix()
         self.interrupts = Interrupts(index, self.registers, port, semaphores, mmio_buffer, self.platform.bus_master)
-        self.errors = Errors(self.registers, self.interrupts)
-        self.wqs = Wqs(index, self.registers, port, self.interrupts, lambda: self.platform)
+        self.host = None if host is None else HostMemory(host, index)
+        self.errors = Errors(self.registers, self.interrupts, self.host)
+        self.wqs = Wqs(index, self.registers, port, self.interrupts, self.errors.log, lambda: self.platform)
         self.commands = CommandUnit(self)
         self.faults = self.records_lost = self.dropped = 0
         self.resets = self._resetting = 0
@@ -105,6 +110,7 @@ class Device:
         if self.state not in (DeviceState.ENABLED, DeviceState.DRAIN):
             return
         self.set_state(DeviceState.HALT, reset_type)
+        self.errors.log.forget(lambda exit: True)
         # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
         self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         self.commands.cut_off()
@@ -149,6 +155,7 @@ class Device:
     def _abandon(self, reason: Closed, then: Continuation) -> None:
         self.registers.answers = False
         self.commands.forget()
+        self.errors.log.forget(lambda exit: True)
         self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, reason, then)
 
     def _begin_again(self, kind: ResetType, then: Continuation) -> None:
@@ -183,8 +190,8 @@ class Device:
         if exit.kind == native.EXIT_FAULT:
             self._fault(exit)
         elif exit.kind == native.EXIT_ERROR:
-            self.errors.report(report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE))
-            self.port.resume(exit, native.RESUME_FINISH)
+            report = report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE)
+            self.errors.report_exit(report, exit, lambda: self.port.resume(exit, native.RESUME_FINISH))
         else:
             assert exit.kind == native.EXIT_OVERFLOW, f"{self.name}: exit of kind {exit.kind}"
             self._overflow(exit)
@@ -195,11 +202,17 @@ class Device:
         wq = self.registers.read(WQCFG, exit.wq % WQS_PER_DEVICE)
         status = fault_status(exit, wq, self.platform)
         if status is CompletionStatus.CRA_XLAT:
+            if translates(wq, self.platform) and self.errors.log.active:
+                return self.port.resume(exit, native.RESUME_RUN)  # the record comes back as an ERROR, for the log
             if translates(wq, self.platform):
                 self.errors.report(report_of(exit, status, exit.wq % WQS_PER_DEVICE))
             else:
                 self.records_lost += 1
         self.port.resume(exit, native.RESUME_FAIL, status)
+
+    def portal_aborted(self, portal: int) -> None:
+        """What waits for room in the event log is gone with the portal it came from."""
+        self.errors.log.forget(lambda exit: exit.portal == portal)
 
     def _overflow(self, exit: Exit) -> None:
         """`id` posted writes found a dedicated WQ full; 0: a tail that was never granted, one descriptor's worth of error."""
@@ -227,6 +240,8 @@ class Device:
     def close(self) -> None:
         """Let go of BAR0; the caller has stopped the engine or this device's WQs."""
         self.port.unregister(self.index)
+        if self.host is not None:
+            self.host.close()
         self.registers.close()
 
 

@@ -51,6 +51,8 @@ class Engine(Protocol):
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = ...,
+        evl_en: bool = ...,
+        evl_drains: bool = ...,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
@@ -96,6 +98,8 @@ class ExitHandler(Protocol):
     """A device: decides about the exits of its WQs."""
 
     def handle_exit(self, exit: Exit) -> None: ...
+    def portal_aborted(self, portal: int) -> None:
+        """What this portal (engine's number) had in flight is gone."""
 
 
 class EnginePort:
@@ -173,6 +177,8 @@ class EnginePort:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
         then: Continuation | None = None,
     ) -> None:
         """Let the engine accept descriptors of this WQ (all numbers global)."""
@@ -196,6 +202,8 @@ class EnginePort:
                 user_int_en=user_int_en,
                 privileged_mode=privileged_mode,
                 tc_enabled=tc_enabled,
+                evl_en=evl_en,
+                evl_drains=evl_drains,
             )
 
         self._request(send, then)
@@ -249,7 +257,15 @@ class EnginePort:
 
     def portal_close(self, portal: int, how: int, reason: int, then: Continuation | None = None) -> None:
         """Accept nothing more from this portal; drain or abort what it had accepted."""
-        self._request(lambda: self.engine.portal_close(portal, how, reason), then)
+
+        def closed() -> None:
+            if how == native.STOP_ABORT:
+                for device in self._devices.values():
+                    device.portal_aborted(portal)
+            if then is not None:
+                then()
+
+        self._request(lambda: self.engine.portal_close(portal, how, reason), closed)
 
     def portal_reopen(self, portal: int, then: Continuation | None = None) -> None:
         """At its client's request, after it was closed."""

@@ -64,8 +64,11 @@ class Exit(NamedTuple):
     write: int
     priv: int
     record_written: int
+    batch_id: int
+    first_error: int
     address: int
     desc: bytes
+    record: bytes
 
 EXIT_ACK: Final[int]
 EXIT_FAULT: Final[int]
@@ -74,6 +77,7 @@ EXIT_OVERFLOW: Final[int]
 RESUME_RETRY: Final[int]
 RESUME_FAIL: Final[int]
 RESUME_FINISH: Final[int]
+RESUME_RUN: Final[int]
 STOP_DRAIN: Final[int]
 STOP_ABORT: Final[int]
 
@@ -121,6 +125,8 @@ class Engine:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:

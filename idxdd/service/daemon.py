@@ -42,6 +42,7 @@ from idxdd.shm import memfd
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.clock import CLOCK
 from idxdd.shm.closed import Closed
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
 from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import InstanceLock
@@ -171,16 +172,17 @@ class Daemon:
         name = f"dsa{index}"
         bar0 = self._segment(stack, f"{name}.bar0", BAR0_SIZE_BYTES)
         ring = self._segment(stack, f"{name}.mmio", MMIO_SIZE)
+        host = self._segment(stack, f"{name}.evl", HOST_MEMORY_SIZE)
         names = [self._lock.names.of(f"{name}.v{vector}") for vector in range(DSA2.vectors)]
         vectors = stack.enter_context(Vectors(names))
         mmio = DeviceMmio(ring.buffer)
         stack.callback(mmio.close)
-        device = Device(index, name, DSA2, self.port, bar0.buffer, mmio, vectors.names, ring.buffer)
+        device = Device(index, name, DSA2, self.port, bar0.buffer, mmio, vectors.names, ring.buffer, host.buffer)
         stack.callback(device.close)
         self.devices[name] = device
         self._mmio.append(mmio)
-        handed = {"name": name, "index": index, "bar0": bar0.name, "mmio": ring.name, "semaphores": list(vectors.names)}
-        self._handed.append(handed)
+        segments = {"bar0": bar0.name, "mmio": ring.name, "host": host.name}
+        self._handed.append({"name": name, "index": index, **segments, "semaphores": list(vectors.names)})
 
     def _register(self) -> None:
         self.loop.register(self.engine.exit_bell, Rank.DEVICE, self._exits)

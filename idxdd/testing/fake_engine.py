@@ -34,8 +34,11 @@ class FakeExit(NamedTuple):
     write: int = 0
     priv: int = 0
     record_written: int = 0
+    batch_id: int = 0
+    first_error: int = 0
     address: int = 0
     desc: bytes = bytes(64)
+    record: bytes = bytes(32)
 
 
 def make_exit(**fields: Any) -> Exit:
@@ -164,6 +167,8 @@ class FakeEngine:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
     ) -> int:
         return self._request(
             "wq_enable",
@@ -184,6 +189,8 @@ class FakeEngine:
             user_int_en=user_int_en,
             privileged_mode=privileged_mode,
             tc_enabled=tc_enabled,
+            evl_en=evl_en,
+            evl_drains=evl_drains,
         )
 
     def wq_threshold(self, wq: int, threshold: int) -> int:

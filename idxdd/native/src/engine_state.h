@@ -21,6 +21,7 @@
 #define IDXDD_OVERFLOW_INTERVAL_NS 1000000
 #define IDXDD_WAKING_NS 200000           /* a portal that starved keeps its grant so long: its client may be waking up */
 #define IDXDD_CLOSES 4u                  /* closes of one portal that can be under way at once: owner, WQ, administrator, shutdown */
+#define IDXDD_BATCH_IDS 256u             /* batches that can have entries in the event log at the same time */
 #define IDXDD_BELT_MS 1000               /* a sleep ends by itself after this */
 
 enum context_state {
@@ -58,6 +59,11 @@ struct context {
     uint8_t record_written;
     uint8_t report;                  /* status to report, 0 = none */
     uint8_t carries_interrupt;       /* completion interrupt may be raised: handle checked */
+    uint8_t record_logged;           /* the record is nowhere: it goes to the event log instead */
+    uint8_t batch_record_logged;     /* the Batch's own, while a member is in op */
+    uint8_t batch_logged;            /* a member's record went to the event log */
+    uint8_t batch_told;              /* an entry of this batch carried the first-error mark */
+    uint16_t batch_id;               /* in the event log; IDXDD_BATCH_IDS: none yet */
     uint32_t vector;
 };
 
@@ -139,6 +145,7 @@ struct idxdd_engine {
     struct context context[IDXDD_CONTEXTS];
     uint32_t free_context;
     uint32_t contexts_used, parked, drains;
+    uint64_t batch_ids[IDXDD_BATCH_IDS / 64]; /* bit = in use */
     struct waiter waiter[IDXDD_WAITERS];
     uint32_t waiters;
     uint32_t enabled_count;

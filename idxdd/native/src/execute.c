@@ -3,6 +3,8 @@
  * Order             operations.md section 1: checks, work, record (payload first, status last with release), report, interrupt, done.
  * Parking           a fault or a report sends an exit and leaves the context PARKED; context_resume goes on with the phase it stood at.
  *                   An answer whose generation is not the context's does nothing.
+ * Event log         a record that is nowhere (RESUME_RUN), a drain's while page requests are off, and the record of a batch with such a
+ *                   member leave in an ERROR exit (0x1A, 0x26, 0x27); whoever reads the log writes the record and raises the interrupt.
  */
 #include <string.h>
 
@@ -12,6 +14,7 @@
 enum { OP_BATCH = 0x01, OP_DRAIN = 0x02 };
 enum { FLAG_FENCE = 0x1, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
 enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, INVALID_FLAGS = 0x11, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a };
+enum { DRAIN_LOGGED = 0x26, BATCH_LOGGED = 0x27 }; /* of the event log only */
 enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_RECORD = 5 };
 #define GENCAP_BATCH_CONTINUATION (1ull << 15)
 
@@ -27,7 +30,20 @@ struct context *context_new(struct idxdd_engine *e, struct portal *p)
     e->contexts_used++;
     c->portal = p->number;
     c->state = CONTEXT_RUNNING;
+    c->batch_id = IDXDD_BATCH_IDS;
     return c;
+}
+
+/* A number for the batch of this context, kept until it ends. False: every number is in use. */
+static bool batch_id_take(struct idxdd_engine *e, struct context *c)
+{
+    for (uint32_t i = 0; c->batch_id == IDXDD_BATCH_IDS && i < IDXDD_BATCH_IDS / 64; i++)
+        if (~e->batch_ids[i]) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(~e->batch_ids[i]);
+            e->batch_ids[i] |= 1ull << bit;
+            c->batch_id = (uint16_t)(64 * i + bit);
+        }
+    return c->batch_id != IDXDD_BATCH_IDS;
 }
 
 void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -42,6 +58,8 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
     }
     if (c->state == CONTEXT_PARKED)
         e->parked--;
+    if (c->batch_id != IDXDD_BATCH_IDS)
+        e->batch_ids[c->batch_id / 64] &= ~(1ull << c->batch_id % 64);
     c->state = CONTEXT_FREE;
     c->generation++; /* a late answer finds another generation */
     c->next = e->free_context;
@@ -57,7 +75,7 @@ static void begin(struct context *c)
     struct idxdd_operation *op = &c->op;
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
     op->batch_member = c->in_batch;
-    c->record_written = c->report = c->carries_interrupt = 0;
+    c->record_written = c->report = c->carries_interrupt = c->record_logged = 0;
     c->phase = PHASE_CHECK;
 }
 
@@ -68,7 +86,7 @@ void context_start(struct idxdd_engine *e, struct portal *p, struct context *c)
     c->op.limits = &wq->config.limits;
     c->op.pasid = p->pasid;
     c->op.priv = p->priv;
-    c->in_batch = c->batch_failed = 0;
+    c->in_batch = c->batch_failed = c->batch_logged = c->batch_told = 0;
     c->member = c->members = 0;
     begin(c);
 }
@@ -95,8 +113,15 @@ static bool handle_valid(struct idxdd_engine *e, struct context *c, uint32_t wq)
     if (pasid_en != (bool)c->op.limits->pasid_enabled || (pasid_en && ((entry >> 32) & 0xfffffu) != c->op.pasid))
         return false;
     c->vector = (uint32_t)entry;
-    c->carries_interrupt = !(entry & IDXDD_HANDLE_IGNORE);
+    c->carries_interrupt = 1;
     return true;
+}
+
+/* Ignore counts when the interrupt is due, not when the descriptor is checked (registers.md 3.3). */
+static bool ignored(const struct idxdd_engine *e, const struct context *c, uint32_t wq)
+{
+    const _Atomic uint64_t *entry = &e->interrupts.handle[wq / IDXDD_WQS_PER_DEVICE_MAX][get16(c->op.desc + 36)];
+    return atomic_load_explicit(entry, memory_order_relaxed) & IDXDD_HANDLE_IGNORE;
 }
 
 static enum advance park(struct idxdd_engine *e, struct portal *p, struct context *c, uint32_t kind)
@@ -123,8 +148,24 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
     exit->record_written = c->record_written;
     exit->address = op->fault_address;
     memcpy(exit->desc, op->desc, 64);
+    if (kind == IDXDD_EXIT_ERROR) {
+        idxdd_record(op, exit->record);
+        exit->batch_id = (uint8_t)c->batch_id; /* 0: none */
+        exit->first_error = c->in_batch && !c->batch_told && (c->report == HANDLE_INVALID || c->report == RECORD_FAULT);
+        c->batch_told |= exit->first_error;
+    }
     exit_send(e);
     return ADVANCE_PARKED;
+}
+
+/* The event log or SWERR must hear of it. */
+static enum advance park_error(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    bool of_batch = c->in_batch || idxdd_opcode(c->op.desc) == OP_BATCH;
+    if (of_batch && e->wq[p->wq].config.evl_en && !batch_id_take(e, c))
+        return ADVANCE_WAITS; /* until one of the other batches ends */
+    c->phase = PHASE_INTERRUPT;
+    return park(e, p, c, IDXDD_EXIT_ERROR);
 }
 
 static enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write)
@@ -140,6 +181,14 @@ static void end_with(struct context *c, uint8_t status)
 {
     c->op.status = status;
     c->phase = PHASE_RECORD;
+}
+
+/* The record leaves in an ERROR exit with this code; who gets it writes the record and raises the interrupt. */
+static void end_logged(struct context *c, uint8_t code)
+{
+    c->report = code;
+    c->carries_interrupt = 0;
+    c->phase = PHASE_REPORT;
 }
 
 static void phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -175,6 +224,7 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
         memcpy(c->batch_desc, c->op.desc, 64);
         c->members = get32(c->op.desc + 32);
         c->member = 0;
+        c->batch_record_logged = c->record_logged;
         c->batch_failed = (idxdd_flags(c->op.desc) & FLAG_OP16) != 0; /* Batch Error: an earlier part of this batch failed */
         c->phase = PHASE_MEMBER;
         return ADVANCE_MORE;
@@ -208,7 +258,10 @@ static void batch_ends(struct idxdd_engine *e, struct portal *p, struct context 
     c->op.bytes_moved = moved;
     c->op.bytes_completed = c->member;
     c->op.result = c->batch_failed && continuation;
+    c->record_logged = c->batch_record_logged;
     end_with(c, status);
+    if (c->batch_logged && ((idxdd_flags(c->op.desc) & FLAG_RCI) || idxdd_wants_record(&c->op)))
+        end_logged(c, BATCH_LOGGED);
 }
 
 static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -226,7 +279,8 @@ static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struc
         return park_fault(e, p, c, OPERAND_LIST, address, false);
     }
     memcpy(c->op.desc, member, 64); /* copied once: what is checked is what is executed */
-    if (c->batch_failed && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
+    if ((c->batch_failed || c->batch_logged) && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
+        c->batch_failed = 1; /* a record that is not in memory yet counts: what comes next may read it */
         batch_ends(e, p, c, BATCH_FAILED);
         return ADVANCE_MORE;
     }
@@ -285,6 +339,17 @@ static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, str
             return park_fault(e, p, c, readback[i].operand, address, false);
     }
     end_with(c, OK);
+    if (e->wq[p->wq].config.evl_drains)
+        end_logged(c, DRAIN_LOGGED);
+    return ADVANCE_MORE;
+}
+
+static enum advance record_nowhere(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    if (!c->record_logged)
+        return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+    c->batch_logged |= c->in_batch;
+    end_logged(c, RECORD_FAULT);
     return ADVANCE_MORE;
 }
 
@@ -293,9 +358,9 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
     uint8_t code = c->op.status & 0x3f;
     bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
     if (idxdd_wants_record(&c->op)) {
-        uint8_t *record = reach_record(c), bytes[32];
+        uint8_t *record = c->record_logged ? NULL : reach_record(c), bytes[32];
         if (!record)
-            return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+            return record_nowhere(e, p, c);
         idxdd_record(&c->op, bytes);
         memcpy(record + 1, bytes + 1, 31);
         atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
@@ -315,7 +380,7 @@ static void phase_interrupt(struct idxdd_engine *e, struct portal *p, struct con
         p->errors++;
         count_up(&wq->statistics->errors, 1);
     }
-    if (c->carries_interrupt && code != HANDLE_INVALID) {
+    if (c->carries_interrupt && code != HANDLE_INVALID && !ignored(e, c, p->wq)) {
         p->interrupts++;
         count_up(&wq->statistics->interrupts_requested, 1);
         if (idxdd_vector_raise(&e->interrupts, c->vector))
@@ -350,7 +415,7 @@ enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct co
         case PHASE_DRAIN: step = phase_drain(e, p, c); break;
         case PHASE_READBACK: step = phase_readback(e, p, c); break;
         case PHASE_RECORD: step = phase_record(e, p, c); break;
-        case PHASE_REPORT: c->phase = PHASE_INTERRUPT; return park(e, p, c, IDXDD_EXIT_ERROR);
+        case PHASE_REPORT: return park_error(e, p, c);
         case PHASE_INTERRUPT: phase_interrupt(e, p, c); break;
         case PHASE_FINISHED: return ADVANCE_FINISHED;
         }
@@ -370,6 +435,11 @@ void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation,
     c->generation++;
     c->state = CONTEXT_RUNNING;
     e->parked--;
+    if (action == IDXDD_RESUME_RUN && (c->phase == PHASE_PROBE || c->phase == PHASE_RECORD)) {
+        c->record_logged = 1;
+        if (c->phase == PHASE_PROBE)
+            c->phase = c->op.status ? PHASE_RECORD : PHASE_RUN;
+    }
     if (action != IDXDD_RESUME_FAIL)
         return; /* RETRY: the same phase again; FINISH: the phase after the report */
     uint8_t code = status & 0x3f;

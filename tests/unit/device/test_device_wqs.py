@@ -56,6 +56,8 @@ def test_the_engine_gets_the_configuration_of_the_registers() -> None:
                 "user_int_en": True,
                 "privileged_mode": True,
                 "tc_enabled": 3,
+                "evl_en": False,
+                "evl_drains": False,
             }
         ]
 
