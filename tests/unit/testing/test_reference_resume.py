@@ -46,7 +46,7 @@ def test_resumed_work_equals_undisturbed_work(opcode: Opcode) -> None:
 @pytest.mark.parametrize("failing", [False, True])
 @pytest.mark.parametrize("missing", [LIST, LIST + 4096])
 def test_resumed_batch_equals_undisturbed_batch(missing: int, failing: bool) -> None:
-    """A page of the list missing: the rest runs, knows of a failure before it, and its fence stops as the whole list's would."""
+    """A page of the list missing: the rest runs, knows of a failure before it, and its fence stops as the whole's would."""
     members = [
         FillDescriptor.encode(opcode=Opcode.MEMFILL, dst_addr=TARGET + 8 * n, xfer_size=8, pattern_lower=n + 1)
         for n in range(8)
