@@ -19,6 +19,7 @@
 #include "engine_state.h"
 
 #define SPIN_MIN_NS 2000u
+#define SPIN_YIELD_NS 2000u
 #define LOOKS_PER_CLOCK 32u
 
 uint64_t engine_now_ns(void)
@@ -371,8 +372,8 @@ static bool spin(struct idxdd_engine *e)
         e->now_ns = engine_now_ns();
         if (e->now_ns - start > e->spin_ns)
             break;
-        if (crowded)
-            sched_yield();
+        if (crowded || e->now_ns - start > SPIN_YIELD_NS)
+            sched_yield(); /* whom we wait for may wait for this very core */
     }
     e->spin_ns = e->spin_ns / 2 > SPIN_MIN_NS ? e->spin_ns / 2 : SPIN_MIN_NS;
     return false;

@@ -1,5 +1,6 @@
 /* How a client waits: spin briefly, then ask to be woken and sleep at the wake socket.
  *
+ * Spinning          gives the core away after IDXDD_YIELD_NS: where both run on one, the engine could not answer before.
  * Who writes what   `wake_at` of a portal or channel is this process's word; it is stored under the bell's lock only, so
  *                   that it always holds the smallest number that any waiter of this process still needs.
  * Order             wake_at = n; fence; look again at the counter and at `closed`; only then sleep (settle). The other side:
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -248,13 +250,16 @@ int idxdd_bell_wait(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64
         return idxdd_bell_gone(bell) ? look(bell, waiter) : IDXDD_WAIT_TIMEOUT;
     uint64_t deadline = deadline_after(timeout_ns);
     if (cores_to_spare(bell)) {
-        uint64_t spun = deadline_after(IDXDD_SPIN_NS);
-        for (uint64_t end = spun < deadline ? spun : deadline; idxdd_now_ns() < end;)
+        uint64_t start = idxdd_now_ns(), end = start + IDXDD_SPIN_NS < deadline ? start + IDXDD_SPIN_NS : deadline;
+        for (uint64_t now = start; now < end; now = idxdd_now_ns()) {
+            if (now - start > IDXDD_YIELD_NS)
+                sched_yield();
             for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
                 if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
                     return answer;
                 idxdd_relax();
             }
+        }
     }
     return sleep_until(bell, waiter, deadline);
 }
@@ -302,6 +307,8 @@ bool idxdd_bell_until(struct idxdd_bell *bell, bool (*reached)(void *context), v
         if (spent >= limit_ns)
             return false;
         if (spent < spin) {
+            if (spent > IDXDD_YIELD_NS)
+                sched_yield();
             idxdd_relax();
             continue;
         }
