@@ -1,4 +1,4 @@
-"""idxdctl: look at devices, copy and check files through them, measure round trips."""
+"""idxdctl: configure devices, look at them, copy and check files through them, measure round trips."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from idxdctl import accfg
-from idxdctl.options import Json, Socket, all_stats
+from idxdctl import accfg, completion, doctor, metrics, observe, top
+from idxdctl.options import Json, Socket
 from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
-from idxdd.control.client import connect
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 
@@ -28,20 +27,6 @@ Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
 Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
 DEFAULT_WQ = "dsa0/wq0.1"
-accfg.register(app)
-
-
-@app.command()
-def stats(json: Json = False, socket: Socket = None) -> None:
-    """Counters of the device, its work queues, its clients and the interrupt process."""
-    from idxdctl import facts
-
-    with connect(socket) as connection:
-        counted = all_stats(connection)
-    if json:
-        print_json("stats", counted)
-    else:
-        print(facts.statistics(counted))
 
 
 @app.command()
@@ -117,6 +102,10 @@ def ping(
         print_json("ping", {"wq": wq, "count": count, **found})
     else:
         print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
+
+
+for part in (accfg, observe, top, metrics, doctor, completion):
+    part.register(app)
 
 
 def main() -> None:
