@@ -12,7 +12,7 @@
 
 typedef uint64_t idxdd_crc_function(uint64_t reg, uint8_t *to, const uint8_t *from, uint64_t size);
 
-/* CRC-16/T10-DIF; size a multiple of 8, at least 64; `to` NULL: nothing is copied. */
+/* CRC-16/T10-DIF of a DIF block: a multiple of 128 bytes, or 8 more. `to` NULL: nothing is copied. */
 typedef uint16_t idxdd_crc16_function(uint16_t reg, uint8_t *to, const uint8_t *from, uint64_t size);
 
 struct idxdd_crc_kernels {

@@ -308,7 +308,7 @@ static void test_with_each_kernel(void (*test)(struct random *r), struct random 
 
 static void test_data(struct random *r)
 {
-    test_random_runs(r, 3000);
+    test_random_runs(r, 2000);
     test_end_of_address_space(r);
     for (unsigned i = 1; i < sizeof stepping; i++)
         test_fault_at_every_page(r, stepping[i], 4);
