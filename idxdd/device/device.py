@@ -19,8 +19,9 @@ from idxdd.device.commands import CommandUnit
 from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
 from idxdd.device.errors import Errors
 from idxdd.device.interrupts import Interrupts
+from idxdd.device.perfmon import Perfmon
 from idxdd.device.profile import Platform, Profile
-from idxdd.device.registerfile import CAPABILITIES, RegisterFile
+from idxdd.device.registerfile import RegisterFile
 from idxdd.device.reports import OPCODE_BYTE, ErrorReport, report_of
 from idxdd.device.state import change_device
 from idxdd.device.wq import Wqs
@@ -30,7 +31,7 @@ from idxdd.shm.closed import Closed
 from idxdd.shm.hostmemory import HostMemory
 from idxdd.shm.mmio import DeviceMmio
 from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
-from idxdd.spec.registers import GENSTS, MSIX, WQCFG
+from idxdd.spec.registers import CAPABILITIES, GENSTS, MSIX, WQCFG
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ class Device:
         self.errors = Errors(self.registers, self.interrupts, self.host)
         self.wqs = Wqs(index, self.registers, port, self.interrupts, self.errors.log, lambda: self.platform)
         self.commands = CommandUnit(self)
-        self.faults = self.records_lost = self.dropped = 0
+        self.faults = self.records_lost = 0
+        self._dropped: dict[int, int] = {}
+        self.perfmon = Perfmon(self.registers, self.interrupts, port, self.wqs, self._dropped)
         self.resets = self._resetting = 0
         self.present = True
         port.register(index, self)
@@ -81,13 +84,14 @@ class Device:
         applied = self._mmio.apply(self.registers.bus_write)
         if self.registers.answers:
             self.wqs.refresh()
+            self.perfmon.poll()
             self.interrupts.refresh()
         return applied
 
     @property
     def needs_ticks(self) -> bool:
-        """tick() must be called now and then even if no bell rings: an occupancy interrupt is armed."""
-        return self.wqs.waits_for_occupancy()
+        """tick() must be called now and then even if no bell rings: an occupancy interrupt is armed, or counters run."""
+        return self.wqs.waits_for_occupancy() or self.perfmon.running
 
     def wq_accepts(self, wq_id: int) -> bool:
         """Would a submission to this WQ be taken now?"""
@@ -130,6 +134,7 @@ class Device:
     def reset_registers(self) -> None:
         """Reset Device: registers.md section 9. Interrupt handles and the MSI-X table stay."""
         self.registers.reset(lambda register: not register.kept and register not in CAPABILITIES and register is not GENSTS)
+        self.perfmon.restart()
         self.interrupts.clear_pending()
         self.interrupts.refresh_permissions()
 
@@ -170,6 +175,7 @@ class Device:
             self.registers.write(gensts)
         self.platform = self.profile.platform  # the PCI layer of an operating system restores what it had saved
         self._open_msix()
+        self.perfmon.restart()
         self.interrupts.restart(self.platform.bus_master)
         self.registers.answers = True
         self.resets += 1
@@ -216,7 +222,8 @@ class Device:
 
     def _overflow(self, exit: Exit) -> None:
         """`id` posted writes found a dedicated WQ full; 0: a tail that was never granted, one descriptor's worth of error."""
-        self.dropped += exit.id
+        wq_id = exit.wq % WQS_PER_DEVICE
+        self._dropped[wq_id] = self._dropped.get(wq_id, 0) + exit.id
         report = ErrorReport(
             status=CompletionStatus.DWQ_FULL,
             wq_id=exit.wq % WQS_PER_DEVICE,
@@ -232,8 +239,13 @@ class Device:
 
     def statistics(self) -> dict[str, int]:
         """Everything counted, by name."""
-        counted = {"faults": self.faults, "records_lost": self.records_lost, "dropped": self.dropped, "resets": self.resets}
-        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors):
+        counted = {
+            "faults": self.faults,
+            "records_lost": self.records_lost,
+            "dropped": sum(self._dropped.values()),
+            "resets": self.resets,
+        }
+        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors, self.perfmon):
             counted.update(part.statistics())
         return counted
 

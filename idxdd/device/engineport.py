@@ -297,6 +297,15 @@ class EnginePort:
         offset = layout["published_device.wq"] + wq * layout["published_device.wq[]"]
         return self._published.load32(offset + layout["wq_statistics.occupancy"])
 
+    def wq_statistic(self, wq: int, name: str) -> int:
+        """A counter of struct idxdd_wq_statistics, since the engine began."""
+        if self._published is None:
+            return 0
+        layout = native.LAYOUT
+        return self._published.load64(
+            layout["published_device.wq"] + wq * layout["published_device.wq[]"] + layout[f"wq_statistics.{name}"]
+        )
+
     def statistics(self) -> dict[str, int]:
         """Exits seen, requests not yet acknowledged, requests that wait for room."""
         return {"exits": self._exits, "outstanding": len(self._continuations), "waiting": len(self._waiting)}

@@ -1,8 +1,7 @@
 """Capability profiles: what a device of one generation can do. Data, no behaviour.
 
 registerfile.py turns a profile into capability registers and reset values. Whatever this device does not do yet is not
-advertised, whatever the generation: opcodes outside IMPLEMENTED, inter-domain operations, interrupt message storage,
-performance counters.
+advertised, whatever the generation: opcodes outside IMPLEMENTED, inter-domain operations, interrupt message storage.
 """
 
 from collections.abc import Mapping
@@ -123,6 +122,13 @@ class Profile:
     vectors: int = 9
     int_handles_max: int = 9
     """Interrupt handles that may be out at the same time; a request beyond is answered 0x42."""
+    # performance monitor
+    perf_counters: int = 8
+    perf_counter_width: int = 48
+    perf_events: tuple[int, ...] = (0x33, 0x1, 0xA, 0, 0x9)
+    """EVNTCAP by category: the events that perfmon.EVENTS can count."""
+    perf_filters: int = 1
+    """Bit n = filter n; 0 is by WQ."""
     platform: Platform = field(default_factory=Platform)
 
     def __post_init__(self) -> None:
@@ -130,6 +136,8 @@ class Profile:
         assert 0 < self.groups <= 8, "OFFSETS leaves room for 8 groups"
         assert 0 < self.engines <= 64
         assert 0 < self.vectors <= 32, "global vector = device * 32 + entry"
+        assert 0 < self.perf_counters <= 32
+        assert 0 < self.perf_counter_width <= 64
         assert self.wqcfg_size_bytes in (32, 64)
         assert not self.op_config or self.wqcfg_size_bytes == 64, "op_config lies in the second half of WQCFG"
 

@@ -42,8 +42,8 @@ from idxdd.shm import memfd
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.clock import CLOCK
 from idxdd.shm.closed import Closed
-from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
 from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import InstanceLock
 from idxdd.shm.segment import Segment

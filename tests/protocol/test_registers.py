@@ -163,7 +163,7 @@ def test_capabilities_of_dsa2(driver: MockDriver) -> None:
     assert driver.read(GRPCAP).raw == 0b11 << 16 | 96 << 8 | 4
     assert driver.mmio.read32(0x38) == 4
     assert driver.read(OPCAP).raw == 0x1_00BF_07FF
-    assert driver.read(OFFSETS).raw == 0x4 << 32 | 0x8 << 16 | 0x6
+    assert driver.read(OFFSETS).raw == 0x10 << 64 | 0x4 << 32 | 0x8 << 16 | 0x6
     assert driver.read(CMDCAP).raw == 0x7FFE
     assert [driver.mmio.read64(at) for at in (0x100, 0x180, 0x188, 0x190)] == [0, 0, 0, 0]
 
