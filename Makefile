@@ -111,3 +111,8 @@ ROUNDS ?= 5
 
 bench: install
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds $(ROUNDS)
+
+# The long forms: 3 million submissions at the edge of sleep, 20 seeds of many clients with kills. IDXDD_STRESS_SEED=n: one seed.
+stress: export IDXDD_STRESS := long
+stress: install
+	$(BIN)/pytest -q -s -n 0 tests/processes/test_wakeups.py tests/stress
