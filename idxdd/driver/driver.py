@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import bind, irq, revoke
+from idxdd.driver import bind, irq, resubmit, revoke
 from idxdd.driver.adopt import adopt_device, adopt_gates, settle_device
 from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_config
 from idxdd.driver.configure import apply_wq_attributes
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _PENDING: Final = LAYOUT["mmio.pending"]
 _WQS_PER_DEVICE: Final = LAYOUT["wqs_per_device_max"]
 PROBLEMS_TEXT_MAX: Final = 4096
-CHANNEL_FDS: Final = 5
-"""channel, completion ring, portal client's page, wake socket, pidfd"""
+CHANNEL_FDS: Final = 9
+"""channel, completion ring, portal client's page, wake socket, pidfd; our own portal's two pages, doorbell, wake socket"""
 
 Message = dict[str, Any]
 Key = tuple[str, int]
@@ -65,12 +65,15 @@ class Driver:
         windows: Sequence[DeviceWindow],
         emit: Callable[[Message], None],
         *,
+        published_device: int,
         generation: int = 0,
         clock: Clock = CLOCK,
     ) -> None:
-        """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link."""
+        """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link.
+        `published_device`: descriptor of struct idxdd_published_device, the caller's."""
         self.state = StateSegment(state)
         self.published = Words(published)
+        self._published_device = published_device
         self.clock = clock
         self.generation = generation
         self.works = WorkQueue()
@@ -82,7 +85,7 @@ class Driver:
         self._question = 0
         self._held: list[tuple[int, str, Message, list[int]]] = []
         self._vectors = {window.index: window.vectors for window in windows}
-        self._hand_over = irq.Handovers(self._queue_revoke, self._queue_halt, self._queue_fence)
+        self._hand_over = irq.Handovers(self._queue_revoke, self._queue_halt, self._queue_fence, self._queue_resubmit)
         self.devices = {window.index: self._device(window) for window in windows}
 
     def _device(self, window: DeviceWindow) -> Device:
@@ -147,7 +150,7 @@ class Driver:
         return self.works.polls
 
     def _queue_revoke(self, device: Device) -> None:
-        steps = revoke.int_handle_revoke(device, lambda wq: irq.wq_thread(wq, self._hand_over))
+        steps = revoke.int_handle_revoke(device, lambda wq: irq.wq_thread(wq, self._hand_over, resubmit=False))
         self.works.queue(("device", device.index), f"{device.name}: handle revoke", steps)
 
     def _queue_halt(self, device: Device, reset_type: ResetType) -> None:
@@ -156,6 +159,12 @@ class Driver:
 
     def _queue_fence(self, channel: Channel, why: str) -> None:
         self.works.queue(("channel", channel.number), f"channel {channel.number}: fence", fence_channel(channel, why))
+
+    def _queue_resubmit(self, channel: Channel, ticket: int) -> None:
+        if ticket not in channel.resubmitting:
+            channel.resubmitting.add(ticket)
+            device = channel.wq.device
+            self.works.queue(("device", device.index), f"{channel.wq.label}: resubmit", resubmit.resubmit(channel, ticket))
 
     # ---- verbs ----
     def verb(self, number: int, name: str, arguments: Message, fds: Sequence[int] = ()) -> None:
@@ -242,6 +251,8 @@ class Driver:
         for channel in self.channels.values():
             if not channel.live and not channel.fenced:
                 self._queue_fence(channel, "a predecessor had begun to")
+            elif channel.live and channel.block.resubmit:
+                self._go_on_resubmitting(channel)
         for device in self.devices.values():
             for vector in range(len(device.wqs) + 1):
                 self.interrupt(device.index, vector)
@@ -249,6 +260,13 @@ class Driver:
         for verb in held:
             self.verb(*verb)
         return {"channels": sorted(self.channels)}
+
+    def _go_on_resubmitting(self, channel: Channel) -> None:
+        """A predecessor's record: what it did not submit, it may have cleared the status of already."""
+        if resubmit.was_submitted(channel):
+            channel.block.resubmit = 0
+        else:
+            self._queue_resubmit(channel, channel.block.resubmit)
 
     def _stored_configs(self, fresh: bool) -> dict[str, DeviceConfig]:
         text = None if fresh else self.state.load_config()
@@ -458,10 +476,14 @@ class Driver:
                     channel_fd=fds[0], ring_fd=fds[1], portal_client_fd=fds[2], wake_fd=fds[3], slots=slots,
                     state=self.state.memory, state_offset=self.state.channel_offset(slot) + block.NATIVE,
                 )  # fmt: skip
+                portal = _native.Portal(
+                    client_fd=fds[5], device_fd=fds[6], published_fd=self._published_device, doorbell_fd=fds[7], wake_fd=fds[8],
+                    dedicated=wq.dedicated,
+                )  # fmt: skip
             except (OSError, ValueError) as error:
                 raise DriverError(EINVAL, f"channel {number}: {error}") from error
             block.owner = number + 1
-            channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), block, self.ask)
+            channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), portal, block, self.ask)
             if channel.live:
                 native.adopt()
             self.channels[number] = wq.channels[number] = channel

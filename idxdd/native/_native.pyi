@@ -201,6 +201,10 @@ class Portal:
     closed_at: int
     fenced: bool
     limit: int
+    asking: bool
+    """a question for room is not answered yet"""
+    def try_submit(self, descriptor: Buffer) -> int:
+        """As submit, but without waiting for an answer: SUBMIT_RETRY when there is no room and the device was asked."""
     def submit(self, descriptor: Buffer) -> int:
         """Publish one 64-byte descriptor. >= 0: its number; SUBMIT_RETRY: the WQ is full (asked and answered, as ENQCMD);
         SUBMIT_CLOSED; SUBMIT_GONE. Releases the GIL only when it must wait."""
@@ -294,4 +298,10 @@ class IrqChannel:
         """Complete one descriptor; False: not held."""
     def relist(self, ticket: int) -> bool:
         """A returned descriptor was submitted again: back to the tail of the work list. False: not held."""
+    def holds(self, ticket: int) -> bool:
+        """Listed, and not completed."""
+    def descriptor(self, ticket: int) -> bytes | None:
+        """A copy of a held descriptor; None: not held."""
+    def set_status(self, ticket: int, status: int) -> bool:
+        """Write the status byte of a held descriptor's record; False: not held."""
     def close(self) -> None: ...

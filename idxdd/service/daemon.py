@@ -26,15 +26,16 @@ from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
 from idxdd.service import admin, portals, reports, sessions
 from idxdd.service.buffers import refusal
+from idxdd.service.gate import Gate
 from idxdd.service.link import Frame, Link
 from idxdd.service.listen import Listener, SocketTaken, listen
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
 from idxdd.service.notify import ready_fd, sd_notify
-from idxdd.service.portals import Channels
+from idxdd.service.portals import Channel, Channels
 from idxdd.service.reports import WqFacts
 from idxdd.service.sessions import Session, Sessions
-from idxdd.service.settings import Settings
+from idxdd.service.settings import Resolved, Settings
 from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
@@ -50,7 +51,7 @@ from idxdd.shm.segment import Segment
 
 SHUTDOWN_S = 1.0
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
-CHANNELS_PER_FRAME = 3
+CHANNELS_PER_FRAME = 1
 
 
 class DaemonFailed(Exception):
@@ -64,17 +65,24 @@ class DaemonFailed(Exception):
 class Daemon:
     """One instance: devices, engine, sessions and the supervised idxdd-irq."""
 
-    def __init__(self, settings: Settings, log: Log, first_irq: Spawned | None = None) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, first_irq: Spawned | None = None, again: Callable[[], Resolved] | None = None
+    ) -> None:
         """Take the name, make every segment, listen. DaemonFailed says why not; what was made is removed again.
 
+        `again()` reads the settings anew, for a reload.
         `first_irq`: an idxdd-irq spawned already; it is ours once serve() was called."""
         self._first_irq = first_irq
         self.settings = settings
+        self.again = again
+        self.resolved = again() if again else None
         self.log = log
         self._later: list[Resume] = []
         self._ending: str | None = None
         self._failure: DaemonFailed | None = None
         self._ready = False
+        self.gate = Gate(self)
+        self.reload_asked = False
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack, _as_failure():
             self._build(stack)
@@ -121,6 +129,8 @@ class Daemon:
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, self._signalled))
+        if not os.isatty(2):  # a terminal that is closed ends what was started in it
+            stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, self._hung_up))
         return ours
 
     def _record_socket(self) -> None:
@@ -188,7 +198,7 @@ class Daemon:
         self.loop.register(self.engine.exit_bell, Rank.DEVICE, self._exits)
         self.loop.register(self._mmio_bell.fd, Rank.DEVICE, lambda _events: self._mmio_bell.drain())
         self.loop.register(self._listener.sock.fileno(), Rank.LISTENER, lambda _: self.sessions.accept(self._listener.sock))
-        self.loop.register(self._signals.fileno(), Rank.SIGNAL, lambda _events: self._signals.recv(256))
+        self.loop.register(self._signals.fileno(), Rank.SIGNAL, self._taken)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +253,17 @@ class Daemon:
     def _signalled(self, number: int, _frame: object) -> None:
         self._ending = signal.Signals(number).name
 
+    def _hung_up(self, _number: int, _frame: object) -> None:
+        self.reload_asked = True
+
+    def _taken(self, _events: int) -> None:
+        """A signal came: what it asks for is done here, in the loop's own turn."""
+        self._signals.recv(256)
+        if self.reload_asked:
+            self.reload_asked = False
+            with contextlib.suppress(Refused):
+                admin.reload(self, "SIGHUP")
+
     def _fail(self, failure: DaemonFailed) -> None:
         self._failure = self._failure or failure
         self._ending = self._ending or "failure"
@@ -283,7 +304,7 @@ class Daemon:
             ({"descriptors": [channel.number for channel in group]}, [fd for channel in group for fd in channel.fds()])
             for group in groups
         ]
-        return arguments, [self._driver_fd, self._mmio_bell.fd], following
+        return arguments, [self._driver_fd, self._mmio_bell.fd, self._published_fd], following
 
     def _adopted(self) -> None:
         def configure() -> Steps:
@@ -334,23 +355,39 @@ class Daemon:
         self._later.append(resume)
 
     def _ask(self, what: str, number: int, done: Callable[[], None]) -> None:
-        """idxdd-irq wants a channel closed at once ("fence"), or has swept it ("fenced")."""
+        """idxdd-irq wants a channel closed ("fence"), has swept it ("fenced"), wants its own portal back ("reopen")."""
         channel = self.channels.get(number)
-        if channel is None or what not in ("fence", "fenced"):
+        if channel is None or what not in ("fence", "fenced", "reopen"):
             return done()  # its owner is gone: nothing can come of it any more
         if what == "fence":
-            channel.fenced = True
-            if channel.portal >= 0:
-                return self.port.portal_close(channel.portal, STOP_ABORT, Closed.REVOKED, then=done)
-        elif channel.portal >= 0:
+            return self._fence(channel, done)
+        if what == "reopen" and channel.own_portal >= 0 and not channel.fenced and self.wq_accepts(channel.wq):
+            return self.port.portal_reopen(channel.own_portal, then=done)
+        if what == "fenced" and channel.portal >= 0:
             self.engine.portal_fenced(channel.portal)
         done()
+
+    def _fence(self, channel: Channel, done: Callable[[], None]) -> None:
+        """Both portals: when `done` is called the device has nothing of this channel any more."""
+        channel.fenced = True
+        left = len(channel.portals())
+
+        def closed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for portal in channel.portals():
+            self.port.portal_close(portal, STOP_ABORT, Closed.REVOKED, then=closed)
+        if not left:
+            done()
 
     # ---- operations ------------------------------------------------------------------------------------------------
 
     def operation(self, session: Session, request: Request) -> Steps:
         """The steps of one request; they return (answer, descriptors)."""
-        sessions.check_role(session, request.op)
+        self.gate.check(session, request)
         try:
             return (yield from OPERATIONS[request.op](self, session, **request.arguments))
         except OSError as error:  # no descriptors left: the client's request fails, not the daemon

@@ -159,10 +159,11 @@ class Process:
         for verb in early:
             self.driver.verb(*verb)
 
-    def _open_driver(self, message: Message, published_fd: int, bell_fd: int) -> Driver:
+    def _open_driver(self, message: Message, published_fd: int, bell_fd: int, published_device_fd: int) -> Driver:
         state = self._segment(message["state"], SEGMENT_SIZE, writable=True)
         published = memfd.map_shared(published_fd, LAYOUT["published_driver"])
         os.close(published_fd)
+        self._stack.callback(os.close, published_device_fd)
         bell = self._stack.enter_context(Bell(bell_fd))
         windows = []
         for device in message["devices"]:
@@ -172,7 +173,10 @@ class Process:
             self._stack.callback(mmio.close)
             windows.append(DeviceWindow(device["name"], device["index"], mmio, Words(ring.buffer)))
         self._semaphores = {device["index"]: device["semaphores"] for device in message["devices"]}
-        return Driver(state.buffer, published, windows, self.link.emit, generation=message["generation"])
+        return Driver(
+            state.buffer, published, windows, self.link.emit,
+            published_device=published_device_fd, generation=message["generation"],
+        )  # fmt: skip
 
     def _segment(self, name: str, size: int, *, writable: bool = False) -> Segment:
         segment = Segment.open(name, size, writable=writable)

@@ -139,6 +139,24 @@ static PyObject *Portal_submit(PortalObject *self, PyObject *descriptor)
     return PyLong_FromLongLong(accepted == 1 ? (long long)burst.first : accepted == 0 ? IDXDD_SUBMIT_RETRY : (long long)accepted);
 }
 
+static PyObject *Portal_try_submit(PortalObject *self, PyObject *descriptor)
+{
+    Py_buffer view;
+    int64_t answer;
+    if (get_descriptor(descriptor, &view) < 0)
+        return NULL;
+    if (!idxdd_portal_enter(self)) {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    answer = idxdd_submitter_try(&self->submitter, view.buf);
+    Py_END_ALLOW_THREADS
+    idxdd_portal_leave(self);
+    PyBuffer_Release(&view);
+    return PyLong_FromLongLong((long long)answer);
+}
+
 static PyObject *Portal_submit_many(PortalObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"descriptors", "count", NULL};
@@ -309,7 +327,7 @@ static void Portal_dealloc(PortalObject *self)
     Py_DECREF(type);
 }
 
-enum word { WORD_TAIL, WORD_DONE, WORD_CLOSED, WORD_CLOSED_AT, WORD_FENCED, WORD_LIMIT };
+enum word { WORD_TAIL, WORD_DONE, WORD_CLOSED, WORD_CLOSED_AT, WORD_FENCED, WORD_LIMIT, WORD_ASKING };
 
 static PyObject *Portal_word(PortalObject *self, void *closure)
 {
@@ -324,13 +342,15 @@ static PyObject *Portal_word(PortalObject *self, void *closure)
     case WORD_CLOSED_AT: value = atomic_load(&device->closed_at); break;
     case WORD_FENCED: value = atomic_load(&device->fenced); break;
     case WORD_LIMIT: value = atomic_load(&device->limit); break;
+    case WORD_ASKING: value = idxdd_submitter_asking(&self->submitter); break;
     }
     idxdd_portal_leave(self);
-    return (intptr_t)closure == WORD_FENCED ? PyBool_FromLong(value != 0) : PyLong_FromUnsignedLongLong(value);
+    return (intptr_t)closure == WORD_FENCED || (intptr_t)closure == WORD_ASKING ? PyBool_FromLong(value != 0) : PyLong_FromUnsignedLongLong(value);
 }
 
 static PyMethodDef methods[] = {
     {"submit", (PyCFunction)Portal_submit, METH_O, "Publish one 64-byte descriptor: its number, or SUBMIT_*."},
+    {"try_submit", (PyCFunction)Portal_try_submit, METH_O, "As submit, but never waits for room: SUBMIT_RETRY once it has asked."},
     {"submit_many", (PyCFunction)Portal_submit_many, METH_VARARGS | METH_KEYWORDS,
      "Publish as many descriptors, in order, as there is room for: how many, 0 = retry, or SUBMIT_*."},
     {"post", (PyCFunction)Portal_post, METH_O, "A dedicated WQ's posted write: False = dropped at the limit."},
@@ -350,6 +370,7 @@ static PyGetSetDef words[] = {
     {"closed_at", (getter)Portal_word, NULL, "first number not accepted", (void *)WORD_CLOSED_AT},
     {"fenced", (getter)Portal_word, NULL, "idxdd-irq has swept the channel", (void *)WORD_FENCED},
     {"limit", (getter)Portal_word, NULL, "how far the tail may go", (void *)WORD_LIMIT},
+    {"asking", (getter)Portal_word, NULL, "a question for room is not answered yet", (void *)WORD_ASKING},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -221,6 +221,31 @@ int64_t idxdd_submitter_submit(struct idxdd_submitter *submitter, const uint8_t 
     return count == 1 ? (int64_t)number : count == 0 ? IDXDD_SUBMIT_RETRY : count;
 }
 
+int64_t idxdd_submitter_try(struct idxdd_submitter *submitter, const uint8_t *desc)
+{
+    struct idxdd_burst burst = {0};
+    int64_t answer = idxdd_submitter_publish(submitter, desc, 1, false, &burst);
+    if (answer == 0) {
+        pthread_mutex_lock(&submitter->lock);
+        idxdd_submitter_want(submitter);
+        pthread_mutex_unlock(&submitter->lock);
+        return idxdd_bell_gone(&submitter->bell) ? IDXDD_SUBMIT_GONE : IDXDD_SUBMIT_RETRY;
+    }
+    if (answer == IDXDD_SUBMIT_UNSETTLED)
+        answer = idxdd_submitter_settle(submitter, burst);
+    if (answer == IDXDD_SUBMIT_CLOSED)
+        return refusal(submitter);
+    return answer < 0 ? answer : (int64_t)burst.first;
+}
+
+bool idxdd_submitter_asking(struct idxdd_submitter *submitter)
+{
+    pthread_mutex_lock(&submitter->lock);
+    bool asking = atomic_load_explicit(&submitter->device->answered, memory_order_acquire) != submitter->want;
+    pthread_mutex_unlock(&submitter->lock);
+    return asking;
+}
+
 int idxdd_submitter_post(struct idxdd_submitter *submitter, const uint8_t *desc)
 {
     struct idxdd_burst burst;

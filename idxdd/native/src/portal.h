@@ -47,6 +47,10 @@ int64_t idxdd_submitter_submit(struct idxdd_submitter *submitter, const uint8_t 
 /* Publish as many of `count`, in order, as there is room for; *first is the number of the first. How many, 0 = retry, or negative. */
 int64_t idxdd_submitter_submit_many(struct idxdd_submitter *submitter, const uint8_t *descs, uint32_t count, uint64_t *first);
 
+/* Never waits for room: its number, RETRY (asked for room; idxdd_submitter_asking tells when that is answered), CLOSED, GONE. */
+int64_t idxdd_submitter_try(struct idxdd_submitter *submitter, const uint8_t *desc);
+bool idxdd_submitter_asking(struct idxdd_submitter *submitter);
+
 /* A dedicated WQ's posted write: 1 = published, 0 = dropped at the limit and counted, negative as above. */
 int idxdd_submitter_post(struct idxdd_submitter *submitter, const uint8_t *desc);
 
