@@ -187,6 +187,7 @@ OPS: dict[str, Op] = {
     "load_config": Op({"config": Document()}, {"force": Flag(), "enable": Flag(), "dry_run": Flag()}),
     "config": Op({"object": NAME, "attributes": Pairs(32, 2048)}),
     "reset_device": Op({"device": NAME}),
+    "reload": Op(),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),
 }
 

@@ -1,8 +1,9 @@
-"""An administrator's operations: configuration through idxdd-irq, and taking a client off."""
+"""An administrator's operations: configuration through idxdd-irq, reading the settings again, taking a client off."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from idxdd.service.settings import BadSetting, reloaded
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
@@ -49,6 +50,32 @@ def _kick(daemon: "Daemon", session: "Session", pasid: int) -> Steps:
     yield
 
 
+def reload(daemon: "Daemon", who: str) -> dict[str, list[str]]:
+    """Read the settings again: what can change does, the rest is refused by name. Refused: EINVAL, nothing changed."""
+    if daemon.again is None or daemon.resolved is None:
+        raise Refused("EOPNOTSUPP", "reload: this daemon was started without settings")
+    try:
+        later = daemon.again()
+    except BadSetting as error:
+        daemon.log.error(f"reload, {who}: nothing changed: {error}")
+        raise Refused("EINVAL", f"reload: {error}") from None
+    daemon.resolved, changed, refused = reloaded(daemon.resolved, later)
+    now = daemon.settings
+    daemon.settings = daemon.resolved.settings(ready_fd=now.ready_fd, parent_dies=now.parent_dies)
+    daemon.log.configure(daemon.settings.log_level, daemon.settings.log_format)
+    for session in daemon.sessions:
+        session.obey(daemon.settings)
+    daemon.log.info(f"reload, {who}: {', '.join(changed) or 'nothing'} changed")
+    for name in refused:
+        daemon.log.warning(f"reload, {who}: {name} is not changed: it needs a restart")
+    return {"changed": changed, "refused": refused}
+
+
+def _reload(daemon: "Daemon", session: "Session") -> Steps:
+    return reload(daemon, f"pid {session.peer.pid} of uid {session.peer.uid}"), []
+    yield
+
+
 OPERATIONS: dict[str, Callable[..., Steps]] = {
     "topology": _passed_on("topology"),
     "save_config": _passed_on("save_config"),
@@ -56,4 +83,5 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "config": _changes("config"),
     "reset_device": _changes("reset_device"),
     "kick": _kick,
+    "reload": _reload,
 }

@@ -36,6 +36,7 @@ GOOD: dict[str, dict[str, object]] = {
     "load_config": {"config": [{"dev": "dsa0"}]},
     "config": {"object": "dsa0/wq0.1", "attributes": [["size", "16"], ["name", ""]]},
     "reset_device": {"device": "dsa0"},
+    "reload": {},
     "kick": {"pasid": 2},
 }
 
