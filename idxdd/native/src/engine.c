@@ -1,7 +1,7 @@
 /* The engine's thread: requests, turns, sleep.
  *
  * A visit           answers the requests, then gives each group one turn per engine of it that could be busy: a turn is one portal of one
- *                   WQ (WQ priority: registers.md 3.2; portals of a WQ in rotation), at most a slice of bytes and IDXDD_DESCRIPTORS_PER_TURN descriptors.
+ *                   WQ (WQ priority: registers.md 3.2; portals of a WQ in rotation), at most IDXDD_TURN_BYTES and IDXDD_DESCRIPTORS_PER_TURN descriptors.
  * Sleep             asleep = 1; fence; look at every input again; epoll with a belt; asleep = 0 (protocols: sleeping and waking).
  */
 #include <errno.h>
@@ -251,34 +251,51 @@ static void finish(struct idxdd_engine *e, struct portal *p, struct context *c)
     e->finished++;
 }
 
-/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. */
+static bool requests_wait(const struct idxdd_engine *e)
+{
+    return atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed);
+}
+
+/* What the portal goes on with: the context at work, one that was resumed, or the oldest accepted descriptor. */
+static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    uint32_t at = p->contexts ? portal_runnable(e, p) : NONE;
+    if (at != NONE)
+        return &e->context[at];
+    struct context *c = p->queue_count ? context_new(e, p) : NULL;
+    if (c) {
+        portal_take(p, wq, c);
+        context_start(e, p, c);
+    }
+    return c;
+}
+
+/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. A stop or halt is looked at between slices. */
 static void portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
 {
-    uint64_t left = IDXDD_SLICE_BYTES;
+    uint64_t left = IDXDD_TURN_BYTES;
+    bool accepts = p->open && wq->enabled;
     wq->turn_bytes = wq->turn_completed = 0;
     portal_active(wq, p, p->open);
-    if (p->open && wq->enabled)
+    if (accepts)
         portal_accept(e, p, p->limit);
-    for (uint32_t n = 0; n < IDXDD_DESCRIPTORS_PER_TURN; n++) {
-        uint32_t at = p->contexts ? portal_runnable(e, p) : NONE;
-        struct context *c = at == NONE ? NULL : &e->context[at];
-        if (!c) {
-            if (!p->queue_count || !(c = context_new(e, p)))
-                break;
-            portal_take(p, wq, c);
-            context_start(e, p, c);
-        }
+    for (uint32_t n = 1; n <= IDXDD_DESCRIPTORS_PER_TURN && left && !requests_wait(e); n++) {
+        struct context *c = next_context(e, wq, p);
+        if (!c && accepts && portal_accept(e, p, p->limit)) /* more has come meanwhile */
+            c = next_context(e, wq, p);
+        if (!c)
+            break;
         p->current = (uint32_t)(c - e->context);
-        uint64_t before = c->op.bytes_moved;
-        enum advance how = context_advance(e, p, c, left);
+        uint64_t before = c->op.bytes_moved, slice = left < IDXDD_SLICE_BYTES ? left : IDXDD_SLICE_BYTES;
+        enum advance how = context_advance(e, p, c, slice);
         uint64_t moved = c->op.bytes_moved - before;
         if (how == ADVANCE_FINISHED)
             finish(e, p, c);
-        else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING)
-            break; /* its slice is used up: the next portal's turn */
-        if (moved >= left)
-            break;
-        left -= moved;
+        else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && moved < slice)
+            break; /* a batch that had its share of members */
+        left -= moved < left ? moved : left;
+        if (n % IDXDD_DESCRIPTORS_PER_GRANT == 0)
+            grant_in_turn(wq, p);
     }
     count_up(&wq->statistics->completed, wq->turn_completed);
     count_up(&wq->statistics->bytes, wq->turn_bytes);
@@ -320,8 +337,8 @@ static uint32_t visit(struct idxdd_engine *e)
                 break;
             portal_turn(e, wq, p);
             done++;
-            if (atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed))
-                break; /* a stop or halt is looked at between slices */
+            if (requests_wait(e))
+                break;
         }
     }
     exits_ring(e);

@@ -17,6 +17,8 @@
 #define IDXDD_EXITS 8192u                /* power of two; contexts + requests + one overflow a portal fit */
 #define IDXDD_REQUEST_RING 4096u         /* power of two; a resume for every context fits beside the loop's own requests */
 #define IDXDD_DESCRIPTORS_PER_TURN 64u   /* of one portal, before the next portal's turn */
+#define IDXDD_TURN_BYTES (4u * IDXDD_SLICE_BYTES) /* likewise: words shared with the client cross the cores once a turn, not once a slice */
+#define IDXDD_DESCRIPTORS_PER_GRANT 8u   /* within a turn: the client fills slots while the engine works */
 #define IDXDD_CONTEXTS_PER_PORTAL 32u    /* parked, waiting and running */
 #define IDXDD_OVERFLOW_INTERVAL_NS 1000000
 #define IDXDD_WAKING_NS 200000           /* a portal that starved keeps its grant so long: its client may be waking up */
@@ -190,6 +192,7 @@ void exit_send(struct idxdd_engine *e);
 void exits_ring(struct idxdd_engine *e);
 
 /* grants.c */
+void grant_in_turn(struct wq *wq, struct portal *p);
 void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p);
 void grant_set(struct wq *wq, struct portal *p, uint64_t limit);
 void grant_portal_left(struct wq *wq, struct portal *p);

@@ -213,9 +213,9 @@ def test_abort_leaves_no_record_and_counts(rig: Bench) -> None:
 
 def test_a_large_move_is_sliced_and_others_run_between(rig: Bench) -> None:
     """A descriptor larger than a slice keeps its progress; another client of the WQ is not held up."""
-    big, small = rig.client(1, 2, size=4 << 20), rig.client(1, 3)
-    big.memory[: 1 << 20] = bytes(range(256)) * 4096
-    big.publish(descriptor(MOVE, CRAV | RCR, big.base + (3 << 20), big.base, big.base + (1 << 20), 1 << 20))
+    big, small = rig.client(1, 2, size=9 << 20), rig.client(1, 3)
+    big.memory[: 4 << 20] = bytes(range(256)) * (4 << 12)
+    big.publish(descriptor(MOVE, CRAV | RCR, big.base + (8 << 20), big.base, big.base + (4 << 20), 4 << 20))
     rig.engine.run(2)
     while small.get("limit") == 0:
         small.set("want", small.get("answered") + 1)
@@ -223,10 +223,10 @@ def test_a_large_move_is_sliced_and_others_run_between(rig: Bench) -> None:
     small.publish(small.noop())
     rig.engine.run(2)
     assert small.record(0)[0] == 1
-    assert big.record(3 << 20)[0] == 0, "still at work"
+    assert big.record(8 << 20)[0] == 0, "still at work"
     rig.run(20)
-    assert big.record(3 << 20)[0] == 1
-    assert bytes(big.memory[1 << 20 : 2 << 20]) == bytes(range(256)) * 4096
+    assert big.record(8 << 20)[0] == 1
+    assert bytes(big.memory[4 << 20 : 8 << 20]) == bytes(range(256)) * (4 << 12)
 
 
 def test_a_stop_is_looked_at_between_slices(rig: Bench) -> None:
