@@ -423,3 +423,92 @@ def test_ignore_counts_when_the_interrupt_is_due(system: System) -> None:
     system.run(client, client.noop(32, RCI, handle=3))
     assert system.fired(3)
     assert not system.fired(3)
+
+
+# ---- every descriptor error: in the record, and without one in SWERR or in the log -------------------------------------------
+COMPARE, APPLY_DELTA, DUALCAST, COPY_CRC = 0x05, 0x08, 0x09, 0x11
+BOF, CHECK_RESULT, READBACK1 = 0x02, 0x80, 1 << 16
+BAD: list[tuple[int, int, dict[str, Any]]] = [
+    (0x10, 0, {"opcode": 0x3F}),
+    (0x11, BOF, {"opcode": NOOP}),
+    (0x12, 0, {"opcode": NOOP, "first": 1}),
+    (0x13, 0, {"opcode": MOVE, "first": BASE, "second": BASE, "size": 0}),
+    (0x14, 0, {"opcode": BATCH, "first": BASE, "size": 1}),
+    (0x15, 0, {"opcode": APPLY_DELTA, "first": BASE, "second": BASE + 0x1000, "size": 64, "rest": struct.pack("<I", 7)}),
+    (0x16, 0, {"opcode": DUALCAST, "first": BASE, "second": BASE, "size": 64, "rest": struct.pack("<Q", BASE + 0x1000)}),
+    (0x17, 0, {"opcode": DUALCAST, "first": BASE, "second": BASE + 4096, "size": 64, "rest": struct.pack("<Q", BASE + 0x2040)}),
+    (0x18, 0, {"opcode": BATCH, "first": BASE + 32, "size": 2}),
+    (0x1C, 0, {"opcode": APPLY_DELTA, "first": BASE, "second": BASE + 0x1004, "size": 64, "rest": struct.pack("<I", 10)}),
+    (0x03, 0, {"opcode": MOVE, "first": NOWHERE, "second": BASE, "size": 64}),
+    (0x06, 0, {"opcode": BATCH, "first": NOWHERE, "size": 2}),
+    (0x1F, READBACK1 | RCI, {"opcode": DRAIN, "first": NOWHERE, "handle": 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(("status", "flags", "fields"), [pytest.param(*case, id=f"{case[0]:#x}") for case in BAD])
+def test_a_bad_descriptor_is_told_where_it_belongs(
+    system: System, log: bool, status: int, flags: int, fields: dict[str, Any]
+) -> None:
+    """With a record it is there and nowhere else; without one it is in the log if that is on, else in SWERR."""
+    system.log_on() if log else system.driver.enable(DEDICATED)
+    system.driver.command(Command.REQUEST_INT_HANDLE, 3)
+    client = system.client()
+    opcode, rest = fields["opcode"], {name: value for name, value in fields.items() if name != "opcode"}
+    system.run(client, descriptor(opcode, CRAV | RCR | flags, BASE + 0x8000, **rest))
+    assert client.record(0x8000)[0] & 0x3F == status
+    assert not system.swerr().valid
+    assert not log or system.entries() == []
+    system.run(client, descriptor(opcode, flags, 0, **rest))
+    if log:
+        assert [(entry.error, entry.operation) for entry in system.entries()] == [(status, opcode)]
+        assert not system.swerr().valid
+    else:
+        assert system.swerr().error == status
+        assert not system.swerr().valid, "told once"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_record_address_that_is_not_aligned(system: System, log: bool) -> None:
+    """0x1B never goes to a record."""
+    system.log_on() if log else system.driver.enable(DEDICATED)
+    client = system.client()
+    system.run(client, descriptor(NOOP, CRAV | RCR, BASE + 0x8001))
+    assert system.entries()[0].error == 0x1B if log else system.swerr().error == 0x1B
+    assert client.record(0x8000) == bytes(32)
+
+
+def test_without_translation_a_fault_is_a_hardware_error(system: System) -> None:
+    """ATS off: 0x20 for a read, 0x21 for a readback (operations.md section 5)."""
+    system.driver.enable(DEDICATED | {"wq_ats_disable": 1})
+    client = system.client()
+    system.run(client, descriptor(MOVE, CRAV | RCR, BASE, NOWHERE, BASE + 0x1000, 64))
+    system.run(client, descriptor(DRAIN, CRAV | RCR | READBACK1, BASE + 32, NOWHERE))
+    assert (client.record(0)[0], client.record(32)[0]) == (0x20, 0x21)
+
+
+def test_a_fault_that_may_block_is_answered_invalid(system: System) -> None:
+    """Block on fault: the page request finds nothing, 0x04."""
+    system.driver.enable(DEDICATED | {"bof": 1})
+    client = system.client()
+    system.run(client, descriptor(MOVE, CRAV | RCR | BOF, BASE, NOWHERE, BASE + 0x1000, 64))
+    assert client.record(0)[0] == 0x04
+
+
+def test_a_false_predicate_is_told_apart(system: System) -> None:
+    """0x02: a compare that does not find what its descriptor expects."""
+    system.driver.enable(DEDICATED)
+    client = system.client()
+    expects_difference = bytes([1])
+    system.run(
+        client, descriptor(COMPARE, CRAV | RCR | CHECK_RESULT, BASE, BASE + 0x1000, BASE + 0x1000, 64, rest=expects_difference)
+    )
+    assert client.record(0)[0] == 0x02
+
+
+def test_blocks_that_do_not_overlap_are_demanded(system: System) -> None:
+    """Copy with CRC cannot overlap, whatever GENCAP says of moves."""
+    system.driver.enable(DEDICATED)
+    client = system.client()
+    system.run(client, descriptor(COPY_CRC, CRAV | RCR, BASE, BASE + 0x1000, BASE + 0x1010, 64))
+    assert client.record(0)[0] == 0x16
