@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,9 +66,10 @@ class CountingNative:
 class DriverBench:
     """What idxdd keeps when its idxdd-irq dies: state, published page, device, channels, unanswered verbs."""
 
-    def __init__(self, device: MockDevice | None = None) -> None:
+    def __init__(self, device: MockDevice | None = None, quirks: Sequence[str] = ()) -> None:
         """Patch the modules' Words with `counting` to be killed at stores of driver state and published words too."""
         self.device = device or MockDevice()
+        self.quirks = quirks
         self.state = bytearray(SEGMENT_SIZE)
         self.published = bytearray(LAYOUT["published_driver"])
         self.published_device = memfd.create("mock-published-device", -(-LAYOUT["published_device"] // 4096) * 4096)
@@ -99,7 +100,7 @@ class DriverBench:
         window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring))
         self.driver = Driver(
             self.state, self.published, [window], self._emit,
-            published_device=self.published_device, generation=1, clock=self.clock,
+            published_device=self.published_device, generation=1, clock=self.clock, quirks=self.quirks,
         )  # fmt: skip
         self._number += 1
         fds = [fd for _, channel in self.channels.values() for fd in channel.handed_over()]
@@ -221,9 +222,9 @@ class DriverBench:
 
 
 @contextmanager
-def configured(device: MockDevice | None = None) -> Iterator[DriverBench]:
+def configured(device: MockDevice | None = None, quirks: Sequence[str] = ()) -> Iterator[DriverBench]:
     """A bench with the default configuration applied."""
-    bench = DriverBench(device)
+    bench = DriverBench(device, quirks)
     try:
         bench.run()
         answer = bench.verb("configure", config=DEFAULT_CONFIG)

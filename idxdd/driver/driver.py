@@ -20,6 +20,7 @@ from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
 from idxdd.driver.load import VERBS, check_driver_name
+from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.state import CHANNELS_MAX, SWERR_SAVED, VERSION, DriverState, StateSegment
 from idxdd.driver.submit import Channel, fence_channel
 from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
@@ -68,12 +69,14 @@ class Driver:
         published_device: int,
         generation: int = 0,
         clock: Clock = CLOCK,
+        quirks: Sequence[str] = (),
     ) -> None:
         """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link.
         `published_device`: descriptor of struct idxdd_published_device, the caller's."""
         self.state = StateSegment(state)
         self.published = Words(published)
         self._published_device = published_device
+        self._quirks = parse_quirks(quirks)
         self.clock = clock
         self.generation = generation
         self.works = WorkQueue()
@@ -92,7 +95,7 @@ class Driver:
         block = self.state.device(window.index)
         return Device(
             window.index, window.name, window.mmio, self.published, block, self.clock, self.log, self.reserve_log_numbers,
-            wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}),
+            wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}), quirks=self._quirks,
         )  # fmt: skip
 
     # ---- log, questions ----
@@ -411,6 +414,8 @@ class Driver:
             if wq.dedicated and wq.clients:
                 raise DriverError(EBUSY, f"{wq.label}: a dedicated WQ has one client, and it is open already")
             opened = self.state.add_open(verb, wq.global_index, pasid, client)
+            if opened is None and "DEF-17" in self._quirks:
+                return {}
             if opened is None:
                 raise DriverError(ENOMEM, f"{wq.label}: too many opens")
             wq.clients += 1

@@ -159,8 +159,8 @@ def halt_check(device: Device, hand_over: Handovers) -> None:
     if gensts.state is not DeviceState.HALT:
         return
     device.set_state(DriverState.HALTED)
-    device.halt_taken = True
-    if not device.block.reinit_queued:  # two halts before the work has run are one (DEF-08)
+    device.halt_taken = "DEF-01" not in device.quirks
+    if not device.block.reinit_queued or "DEF-08" in device.quirks:  # two halts before the work has run are one
         device.block.reinit_queued = 1
         hand_over.halt(device, ResetType(gensts.reset_type))
 

@@ -101,8 +101,10 @@ def drain_gate(wq: Wq, gate: int) -> Steps:
 
 
 def quiesce(wq: Wq) -> Steps:
-    """Kill the gate: blocked and new submitters fail with ENXIO. A gate that is dead stays so (DEF-10)."""
+    """Kill the gate: blocked and new submitters fail with ENXIO. A gate that is dead stays so."""
     if wq.gate == GATE_DEAD:
+        if "DEF-10" in wq.device.quirks:
+            yield Wait(f"{wq.label}: a completion that an earlier quiesce has consumed", lambda: False)
         return
     yield from drain_gate(wq, GATE_DEAD)
 

@@ -296,6 +296,7 @@ class Daemon:
         arguments = {
             "generation": self.generation,
             "state": self._state.name,
+            "quirks": self.settings.quirks,
             "devices": self._handed,
             "channels": [channel.arguments() for channel in channels],
         }

@@ -20,6 +20,7 @@ from typing import Any, Final
 from idxdd.control import protocol, wire
 from idxdd.driver.driver import CHANNEL_FDS, DeviceWindow, Driver
 from idxdd.driver.state import SEGMENT_SIZE
+from idxdd.driver.workqueue import DriverError
 from idxdd.native._native import LAYOUT, VectorWaiter, Words, set_parent_death_signal
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell
@@ -151,7 +152,7 @@ class Process:
         self._adoption = None
         try:
             self.driver = self._open_driver(message, *fds)
-        except (IdxdError, OSError, ValueError) as error:
+        except (IdxdError, DriverError, OSError, ValueError) as error:
             self.link.emit({"id": number, "error": {"code": "ENODEV", "text": f"adopt: {error}"}})
             return
         self.driver.adopt(number, message["channels"], [fd for channel in wanted for fd in self._channel_fds.pop(channel)])
@@ -176,6 +177,7 @@ class Process:
         return Driver(
             state.buffer, published, windows, self.link.emit,
             published_device=published_device_fd, generation=message["generation"],
+            quirks=message.get("quirks", ()),
         )  # fmt: skip
 
     def _segment(self, name: str, size: int, *, writable: bool = False) -> Segment:

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: IDXDD_SETTINGS, else by user)")
+    parser.add_argument("--quirk", action="append", metavar="DEF-NN", help="reproduce a known defect of the driver; repeat it")
     parser.add_argument("--log-level", metavar="LEVEL", help="error, warning, notice, info or debug")
     parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
 
@@ -73,6 +74,7 @@ def _resolve(options: argparse.Namespace) -> Resolved:
         "daemon.instance": options.instance,
         "daemon.socket": options.socket,
         "daemon.config": options.config,
+        "daemon.quirks": options.quirk,
         "daemon.spin_us": None if options.spin_us is None else str(options.spin_us),
         "log.level": options.log_level,
         "log.format": options.log_format,

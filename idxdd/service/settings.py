@@ -11,6 +11,8 @@ from typing import Any
 
 from idxdd.control.address import DEFAULT_INSTANCE, daemon_socket_path
 from idxdd.control.roles import EVERYBODY, Access, Allowed
+from idxdd.driver.quirks import parse_quirks
+from idxdd.driver.workqueue import DriverError
 
 SPIN_US = 100
 SPIN_US_MAX = 1_000_000
@@ -55,6 +57,7 @@ class Settings:
     access: Access = field(default_factory=Access)
     ready_fd: int | None = None
     parent_dies: bool = False
+    quirks: tuple[str, ...] = ()
 
 
 # ---- values -----------------------------------------------------------------------------------------------------------
@@ -123,6 +126,18 @@ def _gid(name: str) -> int:
     return grp.getgrnam(name).gr_gid
 
 
+def _quirks(value: Any) -> tuple[str, ...]:
+    """Names of the driver's defects to reproduce; the environment has them between commas."""
+    names = [part for part in value.split(",") if part] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{value!r:.60} must be a list of names such as DEF-02")
+    try:
+        parse_quirks(names)
+    except DriverError as error:
+        raise ValueError(error.text.removeprefix("quirks: ")) from None
+    return tuple(names)
+
+
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{value!r:.60} must be a path")
@@ -157,6 +172,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.socket", "IDXDD_SOCKET", _path, ""),
     Setting("daemon.config", "IDXDD_CONFIG", _path, None),
     Setting("daemon.spin_us", "IDXDD_SPIN_US", _number(0, SPIN_US_MAX), None),
+    Setting("daemon.quirks", "IDXDD_QUIRKS", _quirks, ()),
     Setting("log.level", "IDXDD_LOG_LEVEL", _word(*LOG_LEVELS), "info", reloads=True),
     Setting("log.format", "IDXDD_LOG_FORMAT", _word(*LOG_FORMATS), "auto", reloads=True),
     _limit("buffers_max", 0, 65536),
@@ -200,6 +216,7 @@ class Resolved:
             access=Access(**roles, wqs=self.wqs),
             ready_fd=ready_fd,
             parent_dies=parent_dies,
+            quirks=values["daemon.quirks"],
         )
 
 

@@ -57,6 +57,8 @@ class MockDevice:
     """Commands stay active until finish_command()."""
     refuse: dict[Command, int] = field(default_factory=dict)
     """CMDSTS.error of a command."""
+    results: dict[Command, int] = field(default_factory=dict)
+    """CMDSTS.result beside a command's success, where there should be none."""
     handles: dict[int, int] = field(default_factory=dict)
     """Handle of a table index; else the index itself."""
     commands: list[tuple[Command, int, bool]] = field(default_factory=list)
@@ -195,6 +197,7 @@ class MockDevice:
         result = 0
         if not error:
             error, result = self._execute(command, cmd.operand)
+            result = self.results.get(command, result)
         self.set(CMDSTS.encode(error=error, result=result))
         if cmd.int_req:
             self.raise_cause(InterruptCause.CMD)

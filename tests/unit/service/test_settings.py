@@ -97,6 +97,7 @@ def test_every_limit_is_a_setting() -> None:
 def test_a_reload_changes_what_it_can_and_names_the_rest(setting: Any) -> None:
     """What needs a restart stays as it is, also in `config show`."""
     other: dict[str, Any] = {"daemon.instance": "x", "daemon.socket": "/x", "daemon.config": "/y", "log.level": "error"}
+    other["daemon.quirks"] = "DEF-02"
     value = other.get(setting.name, "json" if setting.name == "log.format" else "5")
     now = resolve({}, "", ENVIRON)
     later = resolve({setting.name: value}, "", ENVIRON)
@@ -104,3 +105,14 @@ def test_a_reload_changes_what_it_can_and_names_the_rest(setting: Any) -> None:
     assert (setting.name in changed, setting.name in refused) == (setting.reloads, not setting.reloads)
     kept = later if setting.reloads else now
     assert result.values[setting.name] == kept.values[setting.name]
+
+
+def test_quirks_are_names_of_the_drivers_defects(tmp_path: Path) -> None:
+    """A list in the file, commas in the environment, repeated as an option; unknown or not reproduced: refused."""
+    path = written(tmp_path, '[daemon]\nquirks = ["DEF-02", "-DEF-03"]\n')
+    assert resolve({}, path, ENVIRON).settings().quirks == ("DEF-02", "-DEF-03")
+    assert resolve({}, "", {**ENVIRON, "IDXDD_QUIRKS": "DEF-01,DEF-10"}).settings().quirks == ("DEF-01", "DEF-10")
+    assert resolve({"daemon.quirks": ["DEF-08"]}, path, ENVIRON).settings().quirks == ("DEF-08",)
+    for wrong in ("DEF-6", "DEF-06"):
+        with pytest.raises(BadSetting, match=f"quirks .*{wrong}"):
+            resolve({"daemon.quirks": [wrong]}, "", ENVIRON)
