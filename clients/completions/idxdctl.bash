@@ -2,7 +2,7 @@
 _idxdctl() {
   local word=${COMP_WORDS[COMP_CWORD]} words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "assert clients completion config-device config-engine config-group config-wq copy crc disable-device disable-wq doctor enable-device enable-wq kick list load-config metrics ping regs reset save-config stats swerr top" -- "$word"))
+    COMPREPLY=($(compgen -W "assert clients completion config-device config-engine config-group config-wq copy crc disable-device disable-wq doctor enable-device enable-wq kick list load-config metrics ping regs reload reset save-config stats swerr top" -- "$word"))
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -26,6 +26,7 @@ _idxdctl() {
     metrics) words="--listen --socket --help" ;;
     ping) words="--count --json --socket --timeout --wq --help" ;;
     regs) words="--decode --device --json --socket --help" ;;
+    reload) words="--json --socket --help" ;;
     reset) words="--force --json --socket --help" ;;
     save-config) words="--json --saved-file --socket --help" ;;
     stats) words="--json --socket --help" ;;

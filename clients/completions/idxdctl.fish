@@ -134,6 +134,10 @@ complete -c idxdctl -n '__fish_seen_subcommand_from regs' -l device
 complete -c idxdctl -n '__fish_seen_subcommand_from regs' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from regs' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from regs' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a reload -d 'Make the daemon read its settings again; what only a restart changes is named (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a reset -d 'Reset a device: disabled, and its configuration forgotten.'
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l force
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l json

@@ -158,6 +158,17 @@ def kick(
         say(f"kicked pid {victim['pid']} of {user_of(victim['uid'])}, PASID {victim['pasid']}, {victim['portals']} portal(s)")
 
 
+def reload(json: Json = False, socket: Socket = None) -> None:
+    """Make the daemon read its settings again; what only a restart changes is named (admin)."""
+    answer = ask_once(socket, "reload")
+    if json:
+        print_json("reload", answer)
+        return
+    say(f"changed: {', '.join(answer['changed']) or 'nothing'}")
+    for name in answer["refused"]:
+        say(f"{name} is not changed: it needs a restart of the daemon")
+
+
 # ---- assert ------------------------------------------------------------------------------------------------------------
 def assert_(
     min_ops: Annotated[int, typer.Option("--min-ops", min=0, help="Descriptors completed since the daemon started.")] = 1,
@@ -197,6 +208,7 @@ def register(app: typer.Typer) -> None:
         "swerr": swerr,
         "clients": clients,
         "kick": kick,
+        "reload": reload,
         "assert": assert_,
     }
     for name, command in commands.items():

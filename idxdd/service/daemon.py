@@ -39,6 +39,7 @@ from idxdd.service.settings import Resolved, Settings
 from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
+from idxdd.service.watchdog import Watchdog, period_s
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.clock import CLOCK
@@ -326,6 +327,9 @@ class Daemon:
         self.log.info(f"ready: {', '.join(self.devices)} at {self._listener.path}", instance=self.settings.instance)
         sd_notify(f"READY=1\nMAINPID={os.getpid()}")
         ready_fd(self.settings.ready_fd)
+        period = period_s()
+        if period:
+            Watchdog(self.loop.timers, period, self.port.barrier, lambda: self._supervisor.silent_s).beat()
 
     # ---- what sessions need ----------------------------------------------------------------------------------------
 

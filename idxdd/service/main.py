@@ -18,7 +18,7 @@ NOFILE = 65536
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idxdd", description="A software Intel DSA: the daemon that is the device.")
-    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config")
+    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config | service")
     serve = commands.add_parser("serve", help="run the daemon in the foreground")
     serve.add_argument("--socket", metavar="PATH", help="control socket (default: IDXDD_SOCKET, else by instance)")
     serve.add_argument("--instance", metavar="NAME", help="name of this instance (default: default)")
@@ -39,6 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     for option in ("--instance", "--socket", "--config", "--spin-us"):
         show.add_argument(option, help=argparse.SUPPRESS)
     _settings_options(show)
+    service = commands.add_parser("service", help="install the systemd service").add_subparsers(dest="service", required=True)
+    for name, text in {
+        "install": "write units, socket, user and settings",
+        "remove": "take them away, but the settings",
+    }.items():
+        verb = service.add_parser(name, help=text)
+        verb.add_argument("--root", metavar="DIR", default="/", help="below this directory (default: /)")
     return parser
 
 
@@ -56,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     if options.program == "config":
         return _show(options)
+    if options.program == "service":
+        return _service(options)
     return _serve(options)
 
 
@@ -67,6 +76,24 @@ def _run(options: argparse.Namespace) -> int:
         fail("run: no command: idxdd run -- COMMAND ...")
         return ExitCode.USAGE
     return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us)
+
+
+def _service(options: argparse.Namespace) -> int:
+    from idxdd.service import install
+
+    try:
+        done = install.install(options.root) if options.service == "install" else install.remove(options.root)
+    except install.NotInstalled as error:
+        fail(str(error))
+        return ExitCode.FAILED
+    except OSError as error:
+        fail(f"service {options.service}: {error.filename}: {error.strerror}")
+        return ExitCode.NO_PERMISSION if isinstance(error, PermissionError) else ExitCode.FAILED
+    for path in done:
+        print(path)
+    if options.service == "install":
+        print(install.NEXT, end="", file=sys.stderr)
+    return ExitCode.OK
 
 
 def _resolve(options: argparse.Namespace) -> Resolved:

@@ -68,6 +68,11 @@ class Supervisor:
         """0 while there is none."""
         return 0 if self._irq is None else self._irq.pid
 
+    @property
+    def silent_s(self) -> float:
+        """How long ago it last answered."""
+        return (CLOCK.now_ns() - self._heard_ns) / NS_PER_S
+
     def start(self) -> None:
         """Start one and send it all it must know."""
         assert self._irq is None, "never two"
@@ -106,9 +111,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         """One ping a second; the time since the last answer decides."""
-        silent_s = (CLOCK.now_ns() - self._heard_ns) / NS_PER_S
-        if silent_s >= HUNG_S:
-            return self.kill(f"it has not answered for {silent_s:.0f} s")
+        if self.silent_s >= HUNG_S:
+            return self.kill(f"it has not answered for {self.silent_s:.0f} s")
         self._link.call("ping", {}, (), self._heard, self._heard, repeat=False)
         self._timer = self._loop.timers.call_later(PING_S, self._watch)
 

@@ -174,6 +174,12 @@ def scrape(path: Path, request: bytes) -> bytes:
     return found
 
 
+def test_reload_says_what_changed(ctl: Ctl) -> None:
+    """Nothing did, here; tests/processes/test_operating.py has the rest."""
+    assert "changed: nothing" in ctl("reload").err
+    assert json.loads(ctl("reload", "--json").out)["refused"] == []
+
+
 def test_the_doctor_finds_an_absent_daemon(ctl: Ctl, tmp_path: Path) -> None:
     """Its advice is a command."""
     done = ctl("doctor", "--socket", tmp_path / "nobody")
