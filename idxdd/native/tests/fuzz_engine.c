@@ -41,6 +41,7 @@ static void set_up(void)
     struct idxdd_engine_options options = {.published = published};
     engine = idxdd_engine_new(&options);
     struct idxdd_wq_config dedicated = rig_wq(true, 16), shared = rig_wq(false, 8);
+    shared.evl_en = shared.evl_drains = 1;
     assert(engine && idxdd_engine_wq_enable(engine, 0, &dedicated) && idxdd_engine_wq_enable(engine, 1, &shared));
     rig_client_open(&client[0], engine, 0, 2, BASE, MEMORY);
     rig_client_open(&client[1], engine, 1, 3, BASE, MEMORY);
