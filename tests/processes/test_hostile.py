@@ -469,7 +469,12 @@ def test_a_flood_of_opens_and_buffers(daemon: RunningDaemon) -> None:
             except RequestError as error:
                 refusals[error.code] += 1
 
-        for op, arguments in (("alloc", {"size": 1 << 40}), ("alloc", {"size": 4096}), ("open", {"wq": SHARED})):
+        requests: list[tuple[str, dict[str, Any]]] = [
+            ("alloc", {"size": 1 << 40}),
+            ("alloc", {"size": 4096}),
+            ("open", {"wq": SHARED}),
+        ]
+        for op, arguments in requests:
             for _ in range(70):
                 try:
                     quiet(client.control.request(op, **arguments)[1])
@@ -497,7 +502,8 @@ def test_a_daemon_without_descriptors_refuses_and_lives(daemon: RunningDaemon) -
                     refusals[getattr(error, "code", type(error).__name__)] += 1
                     break
                 clients.append(client)
-                for op, arguments in (("open", {"wq": KERNEL}), ("open", {"wq": SHARED}), *[("alloc", {"size": PAGE})] * 16):
+                requests: list[tuple[str, dict[str, Any]]] = [("open", {"wq": KERNEL}), ("open", {"wq": SHARED})]
+                for op, arguments in [*requests, *[("alloc", {"size": PAGE})] * 16]:
                     try:
                         quiet(client.control.request(op, **arguments)[1])
                     except RequestError as error:

@@ -151,24 +151,29 @@ def test_the_dedicated_wq_of_a_killed_client_is_free_again(daemon: RunningDaemon
             if pid == 0:
                 with contextlib.suppress(BaseException):
                     own = idxd_client.connect(daemon.socket)
-                    queue, memory = wait_until(lambda own=own: opened(own, "dsa0/wq0.0")), own.alloc(1 << 22)  # type: ignore[misc]
+                    queue, memory = free_at_last(own, "dsa0/wq0.0"), own.alloc(1 << 22)
                     for _ in range(20):
                         queue.submit(Descriptor.memmove(memory[1 << 21 :], memory[: 1 << 21]))
                     os.kill(os.getpid(), signal.SIGKILL)
                 os._exit(1)
             assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-        queue = wait_until(lambda: opened(conn, "dsa0/wq0.0"), 10, "the WQ is free")
-        with queue:
+        with free_at_last(conn, "dsa0/wq0.0") as queue:
             queue.noop()
     assert not unbalanced(daemon)
 
 
-def opened(conn: idxd_client.Connection, wq: str) -> idxd_client.WorkQueue | None:
-    """None while it is busy."""
-    try:
-        return conn.open_user(wq)
-    except idxd_client.Refused:
-        return None
+def free_at_last(conn: idxd_client.Connection, wq: str) -> idxd_client.WorkQueue:
+    """Open it once its dead owner's session has ended."""
+
+    def opened() -> idxd_client.WorkQueue | None:
+        try:
+            return conn.open_user(wq)
+        except idxd_client.Refused:
+            return None
+
+    queue = wait_until(opened, 10, f"{wq} is free")
+    assert queue is not None
+    return queue
 
 
 # ---- idxdd-irq ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from raw_client import RawClient
 TESTS = Path(__file__).parents[1]
 LONG = os.environ.get("IDXDD_STRESS") == "long"
 SUBMISSIONS_LONG = 1_000_000
-SECONDS, SECONDS_LONG = 5.0, 900.0
+SECONDS, SECONDS_LONG = 4.0, 900.0
 BELT_S = 0.2
 """Shorter than any belt: the engine's is 1 s, a client's 0.25 s."""
 
