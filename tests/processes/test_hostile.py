@@ -460,21 +460,19 @@ def test_a_flood_of_opens_and_buffers(daemon: RunningDaemon) -> None:
     with unharmed(daemon), RawClient(daemon.socket) as client:
         refusals: Counter[str] = Counter()
 
+        requests: list[tuple[str, dict[str, Any]]] = [
+            ("alloc", {"size": 1 << 40}), ("alloc", {"size": PAGE}), ("open", {"wq": SHARED}), ("open", {"wq": KERNEL})
+        ]  # fmt: skip
+        rng = random.Random(7)
+
         def attack() -> None:
-            op, arguments = random.Random(len(refusals)).choice(
-                [("open", {"wq": SHARED}), ("open", {"wq": KERNEL}), ("alloc", {"size": 4096}), ("alloc", {"size": 1 << 40})]
-            )
+            op, arguments = rng.choice(requests)
             try:
                 quiet(client.control.request(op, **arguments)[1])
             except RequestError as error:
                 refusals[error.code] += 1
 
-        requests: list[tuple[str, dict[str, Any]]] = [
-            ("alloc", {"size": 1 << 40}),
-            ("alloc", {"size": 4096}),
-            ("open", {"wq": SHARED}),
-        ]
-        for op, arguments in requests:
+        for op, arguments in requests[:3]:
             for _ in range(70):
                 try:
                     quiet(client.control.request(op, **arguments)[1])
