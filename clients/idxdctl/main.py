@@ -20,7 +20,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Work with idxdd, a software Intel DSA.",
+    help="""Work with idxdd, a software Intel DSA.
+
+    A daemon must run: `idxdd serve &`, or around one command: `idxdd run -- COMMAND`. `idxdctl doctor` says what is missing.
+    Names are dsa0 (device), dsa0/wq0.1 (work queue), dsa0/group0.1, dsa0/engine0.1. Configuration has accel-config's commands
+    and options; `idxdctl COMMAND --help` tells each. --json prints facts for programs; errors are one line and an exit code.
+    """,
 )
 
 Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
