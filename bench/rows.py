@@ -24,4 +24,6 @@ ROWS = (
     Row("list", "start", "idxdctl list", "s", better="less", target=0.5),
     Row("crowd", "crowd", "64 clients against 4: throughput, 4 KiB moves", "×", target=0.5),
     Row("crowd-slowest", "crowd", "64 clients: the slowest against the mean", "×", target=0.25),
+    Row("crowd-32", "crowd", "the same on a WQ of 32 entries, half as many as clients", "×"),
+    Row("crowd-32-slowest", "crowd", "the slowest of these", "×"),
 )

@@ -13,8 +13,6 @@
 #include "session.h"
 
 #define DEPTH_MAX 128
-#define FULL_SLEEP_MIN_NS 50000     /* as the Python library does: doubled until there is room */
-#define FULL_SLEEP_MAX_NS 1000000
 
 struct client {
     struct session session;
@@ -87,19 +85,16 @@ static bool submit_some(struct client *client)
 
 static void run(struct client *client, uint64_t start_ns, uint64_t end_ns)
 {
-    uint64_t before, pause_ns = FULL_SLEEP_MIN_NS, now = now_ns();
+    uint64_t before, now = now_ns();
     if (now < start_ns)
         sleep_ns(start_ns - now);
     before = client->completed;
     client->full = 0;
     while (now_ns() < end_ns)
-        if (submit_some(client)) {
+        if (submit_some(client))
             complete_some(client);
-            pause_ns = FULL_SLEEP_MIN_NS;
-        } else {
-            sleep_ns(pause_ns);
-            pause_ns = 2 * pause_ns < FULL_SLEEP_MAX_NS ? 2 * pause_ns : FULL_SLEEP_MAX_NS;
-        }
+        else
+            idxdd_wait_room(client->session.wq, WAIT_MS);
     printf("%" PRIu64 " %" PRIu64 "\n", client->completed - before, client->full);
     while (client->completed != client->submitted)
         complete_some(client);

@@ -215,6 +215,8 @@ class Portal:
         """A dedicated WQ's posted write: False = dropped at the limit (SWERR 0x53)."""
     def wait(self, number: int, timeout: float) -> int:
         """Until `done` >= number: spin briefly, then sleep on the bell. WAIT_*; GIL released."""
+    def wait_room(self, timeout: float) -> int:
+        """After a retry: until there is room (the device rings whom it turned away). WAIT_*."""
     def wait_record(self, record: Buffer, timeout: float, number: int) -> int:
         """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone).
         `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0

@@ -243,6 +243,21 @@ static PyObject *Portal_wait(PortalObject *self, PyObject *args, PyObject *kwarg
     return wait_for(self, number, timeout, NULL);
 }
 
+static int wait_room_once(void *argument, uint64_t timeout_ns)
+{
+    return idxdd_submitter_wait_room(argument, timeout_ns);
+}
+
+static PyObject *Portal_wait_room(PortalObject *self, PyObject *timeout)
+{
+    uint64_t timeout_ns;
+    if (idxdd_timeout_ns(timeout, &timeout_ns) < 0 || !idxdd_portal_enter(self))
+        return NULL;
+    int answer = idxdd_wait_interruptible(wait_room_once, &self->submitter, timeout_ns);
+    idxdd_portal_leave(self);
+    return idxdd_wait_result(answer);
+}
+
 static PyObject *Portal_wait_record(PortalObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"record", "timeout", "number", NULL};
@@ -355,6 +370,7 @@ static PyMethodDef methods[] = {
      "Publish as many descriptors, in order, as there is room for: how many, 0 = retry, or SUBMIT_*."},
     {"post", (PyCFunction)Portal_post, METH_O, "A dedicated WQ's posted write: False = dropped at the limit."},
     {"wait", (PyCFunction)Portal_wait, METH_VARARGS | METH_KEYWORDS, "Until `done` >= number, at most timeout seconds: WAIT_*."},
+    {"wait_room", (PyCFunction)Portal_wait_room, METH_O, "After a retry: until there is room, at most timeout seconds: WAIT_*."},
     {"wait_record", (PyCFunction)Portal_wait_record, METH_VARARGS | METH_KEYWORDS,
      "Until byte 0 of the record is not 0, or all that was published has finished, at most timeout seconds: WAIT_*."},
     {"sleeping_fd", (PyCFunction)Portal_sleeping_fd, METH_O, "Ask to be woken at `number`; the fd to watch, or -1."},

@@ -41,7 +41,7 @@ void acknowledge(struct idxdd_engine *e, uint32_t id)
 static bool waiter_over(const struct idxdd_engine *e, const struct waiter *w)
 {
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++)
-        if (w->wqs >> i & 1 && oldest_unfinished(e, &e->wq[i], w->pasid, NULL) < w->before[i])
+        if (w->wqs >> i & 1 && oldest_unfinished(e, &e->wq[i], w->pasid) < w->before[i])
             return false;
     return true;
 }
@@ -151,7 +151,7 @@ static void portal_add(struct idxdd_engine *e, struct portal *p)
     order_wqs(e);
 }
 
-static void portal_free(struct portal *p)
+void portal_free(struct portal *p)
 {
     munmap(p->client, sizeof *p->client);
     munmap(p->device, IDXDD_PAGE);
@@ -262,7 +262,7 @@ static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struc
     uint32_t at = p->contexts ? portal_runnable(e, p) : NONE;
     if (at != NONE)
         return &e->context[at];
-    struct context *c = p->queue_count ? context_new(e, p) : NULL;
+    struct context *c = portal_may_start(e, wq, p) ? context_new(e, p) : NULL;
     if (c) {
         portal_take(p, wq, c);
         context_start(e, p, c);
@@ -270,25 +270,30 @@ static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struc
     return c;
 }
 
-/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. A stop or halt is looked at between slices. */
-static void portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. A stop or halt is looked at between slices.
+ * False: it was in vain, there is no room, no context, or no number for its batch. */
+static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
 {
-    uint64_t left = IDXDD_TURN_BYTES;
+    uint64_t left = IDXDD_TURN_BYTES, deeds = wq->deeds;
     bool accepts = p->open && wq->enabled;
     wq->turn_bytes = wq->turn_completed = 0;
     portal_active(wq, p, p->open);
     if (accepts)
         portal_accept(e, p, p->limit);
-    for (uint32_t n = 1; n <= IDXDD_DESCRIPTORS_PER_TURN && left && !requests_wait(e); n++) {
+    uint32_t members = 0; /* they count as descriptors do: a batch of many is no shorter for being one */
+    for (uint32_t n = 1; n + members <= IDXDD_DESCRIPTORS_PER_TURN && left && !requests_wait(e); n++) {
         struct context *c = next_context(e, wq, p);
         if (!c && accepts && portal_accept(e, p, p->limit)) /* more has come meanwhile */
             c = next_context(e, wq, p);
         if (!c)
             break;
         p->current = (uint32_t)(c - e->context);
+        uint32_t member = c->member;
         uint64_t before = c->op.bytes_moved, slice = left < IDXDD_SLICE_BYTES ? left : IDXDD_SLICE_BYTES;
         enum advance how = context_advance(e, p, c, slice);
         uint64_t moved = c->op.bytes_moved - before;
+        members += c->member - member;
+        wq->deeds += !(how == ADVANCE_WAITS && c->phase == PHASE_REPORT);
         if (how == ADVANCE_FINISHED)
             finish(e, p, c);
         else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && moved < slice)
@@ -304,10 +309,11 @@ static void portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     portal_publish(p);
     if (p->closes)
         portal_settled(e, p);
-    if (e->drains)
+    if (e->drains && wq->turn_completed)
         drains_look(e);
-    if (e->waiters)
+    if (e->waiters && wq->turn_completed)
         waiters_look(e);
+    return wq->deeds != deeds;
 }
 
 static struct portal *next_portal(struct idxdd_engine *e, struct wq *wq)
@@ -329,14 +335,22 @@ static uint32_t visit(struct idxdd_engine *e)
 {
     uint32_t done = serve_requests(e);
     e->visits++;
+    e->starving = 0;
+    e->vain = false;
     for (uint32_t i = 0; i < e->order_count; i++) {
         struct wq *wq = &e->wq[e->order[i]];
+        if (wq->starving) {
+            done += grant_to_starving(e, wq);
+            e->starving += wq->starving != 0;
+        }
         for (wq->counter = wq->config.priority ? wq->config.priority : 1; wq->counter; wq->counter--) {
             struct portal *p = next_portal(e, wq);
             if (!p)
                 break;
-            portal_turn(e, wq, p);
-            done++;
+            if (portal_turn(e, wq, p))
+                done++;
+            else
+                e->vain = true;
             if (requests_wait(e))
                 break;
         }
@@ -364,7 +378,7 @@ static void sleep_until_rung(struct idxdd_engine *e)
     if (visit(e) == 0) {
         struct epoll_event events[16];
         e->sleeps++;
-        epoll_wait(e->epoll, events, 16, IDXDD_BELT_MS);
+        epoll_wait(e->epoll, events, 16, e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS);
     }
     atomic_store(&published->asleep, 0);
     e->now_ns = engine_now_ns();

@@ -20,7 +20,7 @@ enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_R
 
 struct context *context_new(struct idxdd_engine *e, struct portal *p)
 {
-    if (e->free_context == NONE || p->contexts >= IDXDD_CONTEXTS_PER_PORTAL)
+    if (!context_to_be_had(e, p))
         return NULL;
     struct context *c = &e->context[e->free_context];
     e->free_context = c->next;
@@ -291,7 +291,7 @@ static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struc
 }
 
 /* The lowest sequence number that is not finished, over the portals of `pasid`; UINT64_MAX if there is none. */
-uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid, const struct context *but)
+uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid)
 {
     uint64_t oldest = UINT64_MAX;
     for (uint32_t i = 0; i < wq->portal_count; i++) {
@@ -301,17 +301,19 @@ uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, ui
         if (p->queue_count && p->queue_sequence[p->queue_head] < oldest)
             oldest = p->queue_sequence[p->queue_head];
         for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
-            if (&e->context[at] != but && e->context[at].sequence < oldest)
+            if (e->context[at].sequence < oldest)
                 oldest = e->context[at].sequence;
     }
     return oldest;
 }
 
+/* Whose descriptors a drain of this portal waits for. */
+uint32_t drained_pasid(const struct wq *wq, const struct portal *p) { return wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid; }
+
 static enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
     struct wq *wq = &e->wq[p->wq];
-    uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
-    if (oldest_unfinished(e, wq, pasid, c) < c->sequence) {
+    if (oldest_unfinished(e, wq, drained_pasid(wq, p)) < c->sequence) {
         if (c->state != CONTEXT_DRAINING) {
             c->state = CONTEXT_DRAINING;
             wq->draining++;
@@ -473,15 +475,25 @@ uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p)
 /* A drain whose predecessors are gone goes on. Called after turns that finished something. */
 void drains_look(struct idxdd_engine *e)
 {
-    for (uint32_t i = 0; e->drains && i < IDXDD_CONTEXTS; i++) {
+    const struct wq *of = NULL; /* whose oldest it is: found once for all drains of a WQ and PASID, a client may have hundreds */
+    uint32_t of_pasid = 0;
+    uint64_t oldest = 0;
+    for (uint32_t i = 0, left = e->drains; left && i < IDXDD_CONTEXTS; i++) {
         struct context *c = &e->context[i];
         if (c->state != CONTEXT_DRAINING)
             continue;
-        struct portal *p = e->portal[c->portal];
+        left--;
+        const struct portal *p = e->portal[c->portal];
+        struct wq *wq = &e->wq[p->wq];
         uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
-        if (oldest_unfinished(e, &e->wq[p->wq], pasid, c) >= c->sequence) {
+        if (wq != of || pasid != of_pasid) {
+            oldest = oldest_unfinished(e, wq, pasid);
+            of = wq;
+            of_pasid = pasid;
+        }
+        if (oldest == c->sequence) { /* nothing is older than itself */
             c->state = CONTEXT_RUNNING;
-            e->wq[p->wq].draining--;
+            wq->draining--;
             e->drains--;
         }
     }

@@ -61,6 +61,9 @@ int idxdd_submitter_wait(struct idxdd_submitter *submitter, uint64_t number, uin
  * finished: a descriptor without a record, or one that was aborted, leaves 0 there. */
 int idxdd_submitter_wait_record(struct idxdd_submitter *submitter, const uint8_t *status, uint64_t number, uint64_t timeout_ns);
 
+/* After a retry: until there is room, or the portal closed. */
+int idxdd_submitter_wait_room(struct idxdd_submitter *submitter, uint64_t timeout_ns);
+
 /* Make `waiter` (async, the caller's) wait for done >= number, for idxdd_bell_arm. */
 struct idxdd_done_waiter {
     struct idxdd_waiter waiter;

@@ -104,7 +104,7 @@ static struct portal *portal_new(const struct idxdd_portal_options *options)
         errno = ENOMEM;
         return NULL;
     }
-    *p = (struct portal){.wq = options->wq, .pasid = options->pasid, .priv = options->priv, .space = options->space,
+    *p = (struct portal){.wq = options->wq, .pasid = options->pasid, .priv = options->priv, .space = options->space, .rung_at = IDXDD_NEVER,
                          .current = NONE, .first_context = NONE, .doorbell = -1, .wake = -1};
     p->client = mmap(NULL, sizeof *p->client, PROT_READ, MAP_SHARED | MAP_POPULATE, options->client_fd, 0);
     p->device = mmap(NULL, IDXDD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, options->device_fd, 0);
@@ -143,7 +143,12 @@ uint32_t idxdd_engine_portal_add(struct idxdd_engine *e, const struct idxdd_port
         return 0;
     p->number = free_number;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = p->doorbell};
-    epoll_ctl(e->epoll, EPOLL_CTL_ADD, p->doorbell, &event);
+    if (epoll_ctl(e->epoll, EPOLL_CTL_ADD, p->doorbell, &event) < 0) {
+        int error = errno;
+        portal_free(p);
+        errno = error;
+        return 0;
+    }
     e->page[free_number] = p->device;
     r->portal = p;
     *number = free_number;

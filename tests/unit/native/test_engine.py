@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from engine_bench import BATCH, CRAV, DRAIN, FENCE, MOVE, NEVER, NOOP, RCI, RCR, SLOTS, Bench, Client, bench, descriptor
+from waiting import wait_until
 
 from idxdd import native
 
@@ -101,6 +102,37 @@ def test_a_starved_portal_is_rung_when_it_is_granted(rig: Bench) -> None:
             break
     assert second.rung() >= 1
     assert first.rung() == 0
+
+
+def test_a_starved_portal_that_comes_late_is_rung_again(rig: Bench) -> None:
+    """It lost its grant to others while its client was not scheduled: without another bell it would sleep for ever."""
+    clients = [rig.client(1, pasid, size=4096) for pasid in range(2, 8)]
+    late = clients[-1]
+    late.set("want", 1)
+    rung = 0
+
+    def others_stream() -> bool:
+        nonlocal rung
+        for client in clients[:-1]:
+            if client.get("limit") > client.tail:
+                client.publish(client.noop())
+            elif client.get("answered") == client.page.load32(native.LAYOUT["portal_client.want"]):
+                client.set("want", client.get("answered") + 1)
+        rig.engine.run(1)
+        rung += late.rung()
+        return rung >= 2
+
+    wait_until(others_stream, 10.0)
+    assert late.tail == 0, "it has published nothing meanwhile"
+    rig.engine.exits()
+
+
+def test_a_client_that_gave_up_is_not_rung_for_ever(rig: Bench) -> None:
+    """It asked once and never came: the engine rests when the others do."""
+    clients = [rig.client(1, pasid, size=4096) for pasid in range(2, 8)]
+    for client in clients:
+        client.set("want", 1)
+    wait_until(lambda: rig.engine.run(1) == 0 and rig.engine.run(64) == 0, 10.0)
 
 
 def test_all_active_portals_of_a_shared_wq_are_served_alike(rig: Bench) -> None:
