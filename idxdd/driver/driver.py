@@ -85,6 +85,7 @@ class Driver:
         self.generation = generation
         self.works = WorkQueue()
         self.channels: dict[int, Channel] = {}
+        self._in_slot: dict[int, int] = {}
         self.configs: dict[str, DeviceConfig] = {}
         self.ready = False
         self._emit = emit
@@ -509,6 +510,7 @@ class Driver:
             block = self.state.channel(slot)
             adopted = block.owner == number + 1
             if not adopted:
+                self._evict(slot)
                 self.state.clear_channel(slot)
             try:
                 native = _native.IrqChannel(
@@ -523,12 +525,22 @@ class Driver:
                 raise DriverError(EINVAL, f"channel {number}: {error}") from error
             block.owner = number + 1
             channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), portal, block, self.ask)
+            self._in_slot[slot] = number
             if channel.live:
                 native.adopt()
             self.channels[number] = wq.channels[number] = channel
             return channel
         finally:
             _close_all(fds)
+
+    def _evict(self, slot: int) -> None:
+        """Two channels must never share a state: one that idxdd has given up without a word loses its place."""
+        number = self._in_slot.pop(slot, None)
+        channel = self.channels.pop(number, None) if number is not None else None
+        if channel is not None:
+            self.log("warning", f"channel {channel.number}: its place is given to another", wq=channel.wq.label)
+            channel.wq.channels.pop(channel.number, None)
+            channel.close()
 
     def _verb_detach(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
         _close_all(fds)

@@ -126,8 +126,12 @@ class Channels:
         """idxdd-irq has it."""
         self._attached[channel.number] = channel
 
+    def detached(self, channel: Channel) -> None:
+        """idxdd-irq has it no more: a successor must not adopt it. Its state slot is free when it is forgotten."""
+        self._attached.pop(channel.number, None)
+
     def forget(self, channel: Channel) -> None:
-        """idxdd-irq has it no more (or never had it)."""
+        """Give back what it has; idxdd-irq has it no more (or never had it)."""
         self._attached.pop(channel.number, None)
         self._slots.discard(channel.state_slot)
         channel.close()
@@ -234,6 +238,7 @@ def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: 
         channel.portal = yield from _add(daemon, session, facts, pages, SYSTEM_PASID, privileged=True)
     except Refused:
         yield daemon.link.verb("detach", channel=channel.number)
+        daemon.channels.detached(channel)
         yield from _remove_own(daemon, channel)
         daemon.channels.forget(channel)
         raise
@@ -310,6 +315,8 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
             yield daemon.link.verb("detach", channel=portal.channel.number)
     except Refused as refusal_:
         daemon.log.warning(f"closing {portal.facts.name}: {refusal_.text}", code=refusal_.code)
+    if portal.channel is not None:
+        daemon.channels.detached(portal.channel)  # at once: idxdd-irq may die before the portal is removed
     yield acknowledged(daemon.port.portal_remove, portal.engine_number)
     if portal.channel is not None:
         yield from _remove_own(daemon, portal.channel)

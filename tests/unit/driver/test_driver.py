@@ -43,6 +43,26 @@ def test_a_wrong_verb_is_answered(bench: DriverBench, name: str, arguments: dict
     assert "\n" not in answer["error"]["text"]
 
 
+def test_two_channels_never_share_a_state(bench: DriverBench) -> None:
+    """idxdd gave one up while idxdd-irq was dead: its place was another's, and the newcomer was fenced for "listed twice"."""
+    old, new = MockChannel(7), MockChannel(8)
+    for channel in (old, new):
+        bench.send("attach", channel, channel=channel.number, wq=2, pasid=1, slots=32, state_slot=3)
+        bench.run()
+    assert sorted(bench.driver.channels) == [8]
+    assert sorted(bench.driver.devices[0].wqs[2].channels) == [8]
+    old.push(0)
+    ticket = new.push(0)
+    new.set_status(0, 1)
+    bench.driver.interrupt(0, 3)
+    bench.run()
+    assert [done[0] for done in new.completions()] == [ticket]
+    assert old.completions() == []
+    assert bench.driver.channels[8].live
+    for channel in (old, new):
+        channel.close()
+
+
 def test_ping_is_answered_while_a_command_hangs(bench: DriverBench) -> None:
     """The supervisor must not take a long drain for a dead process."""
     bench.device.hold_commands = True
