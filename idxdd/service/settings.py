@@ -8,6 +8,8 @@ from idxdd.control.address import DEFAULT_INSTANCE, daemon_socket_path
 
 SPIN_US = 100
 SPIN_US_MAX = 1_000_000
+AGENT_TIMEOUT_S = 1.0
+AGENT_TIMEOUT_MS_MAX = 60_000
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -35,6 +37,8 @@ class Settings:
     socket: str = ""
     config: str | None = None
     spin_us: int = SPIN_US
+    agent_timeout_s: float = AGENT_TIMEOUT_S
+    """How long a client may take to reach an address of its own, before that is a page fault."""
     ready_fd: int | None = None
     parent_dies: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -58,6 +62,7 @@ def settings(
         socket=os.path.abspath(socket or daemon_socket_path(name)),
         config=config,
         spin_us=_spin_us(spin_us),
+        agent_timeout_s=_agent_timeout_s(),
         ready_fd=ready_fd,
         parent_dies=parent_dies,
         limits=_limits(),
@@ -70,6 +75,13 @@ def _spin_us(option: int | None) -> int:
     if not 0 <= option <= SPIN_US_MAX:
         raise BadSetting(f"spin time of {option} us must be between 0 and {SPIN_US_MAX}")
     return option
+
+
+def _agent_timeout_s() -> float:
+    milliseconds = _number("IDXDD_AGENT_TIMEOUT_MS", int(AGENT_TIMEOUT_S * 1000))
+    if not 1 <= milliseconds <= AGENT_TIMEOUT_MS_MAX:
+        raise BadSetting(f"IDXDD_AGENT_TIMEOUT_MS={milliseconds} must be between 1 and {AGENT_TIMEOUT_MS_MAX}")
+    return milliseconds / 1000
 
 
 def _limits() -> Limits:

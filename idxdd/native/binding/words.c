@@ -181,6 +181,7 @@ static const struct {
     uint64_t value;
 } layout[] = {
     {"layout_version", IDXDD_LAYOUT_VERSION}, {"page", IDXDD_PAGE}, {"line", IDXDD_LINE},
+    {"agent_slots", IDXDD_AGENT_SLOTS}, {"agent_regions", IDXDD_AGENT_REGIONS}, {"agent_region_bytes", IDXDD_AGENT_REGION_BYTES},
     {"portal_slots", IDXDD_PORTAL_SLOTS}, {"devices_max", IDXDD_DEVICES_MAX},
     {"wqs_per_device_max", IDXDD_WQS_PER_DEVICE_MAX}, {"wqs_max", IDXDD_WQS_MAX},
     {"groups_per_device_max", IDXDD_GROUPS_PER_DEVICE_MAX}, {"vectors_per_device_max", IDXDD_VECTORS_PER_DEVICE_MAX},
@@ -193,6 +194,10 @@ static const struct {
     {"gate_dead", IDXDD_GATE_DEAD}, {"gate_live", IDXDD_GATE_LIVE}, {"gate_closed", IDXDD_GATE_CLOSED},
     {"txn_noerror", IDXDD_TXN_NOERROR}, {"txn_write_failed", IDXDD_TXN_WRITE_FAILED}, {"txn_aborted", IDXDD_TXN_ABORTED},
 
+    SIZE(agent_page), WORD(agent_page, requests), WORD(agent_page, hail), WORD(agent_page, awake), WORD(agent_page, heard),
+    ARRAY(agent_page, slot), ARRAY(agent_page, bounce), WORD(agent_slot, word), WORD(agent_slot, address), WORD(agent_slot, source),
+    WORD(agent_slot, size), WORD(agent_slot, kind), WORD(agent_slot, flags), WORD(agent_slot, region), WORD(agent_slot, count),
+    WORD(agent_slot, at_source),
     SIZE(portal_client), WORD(portal_client, tail), WORD(portal_client, dropped), WORD(portal_client, wake_at),
     WORD(portal_client, want), WORD(portal_client, in_submit), ARRAY(portal_client, slot),
 

@@ -25,7 +25,7 @@ bool portal_has_work(const struct idxdd_engine *e, const struct portal *p)
 {
     if (p->contexts && portal_runnable(e, p) != NONE)
         return true;
-    if (p->queue_count)
+    if (p->queue_count && !p->stalled)
         return p->contexts < IDXDD_CONTEXTS_PER_PORTAL;
     return p->open
         && (atomic_load_explicit(&p->client->tail, memory_order_acquire) != p->head
@@ -160,11 +160,24 @@ void portal_publish(struct portal *p)
 static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
 {
     struct wq *wq = &e->wq[p->wq];
-    uint32_t aborted = p->queue_count + p->contexts;
+    uint32_t aborted = p->queue_count, next;
     wq->queued -= p->queue_count;
     p->queue_count = 0;
-    while (p->first_context != NONE)
-        context_free(e, p, &e->context[p->first_context]);
+    for (uint32_t at = p->first_context; at != NONE; at = next) {
+        struct context *c = &e->context[at];
+        next = c->next;
+        aborted += !c->aborted;
+        if (c->state != CONTEXT_AGENT || agent_cancel(e, c)) {
+            context_free(e, p, c);
+            continue;
+        }
+        c->aborted = 1; /* the agent may still store: `done` must not count it before */
+        if (!c->limbo) {
+            c->limbo = 1;
+            p->limbo++;
+            p->stalled = 0;
+        }
+    }
     p->current = NONE;
     if (aborted)
         count_up(&wq->statistics->aborted, aborted);
@@ -192,7 +205,7 @@ void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32
 /* Nothing of a closed portal is in flight any more: say so to whoever asked for the close. */
 void portal_settled(struct idxdd_engine *e, struct portal *p)
 {
-    if (portal_in_flight(p))
+    if (portal_in_flight(p) > p->limbo)
         return;
     for (uint32_t i = 0; i < p->closes; i++)
         acknowledge(e, p->close_request[i]);

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "serve.h"
+
 #define PAUSES_PER_LOOK_AT_CLOCK 16u
 #define PAUSE_MIN_NS 20000u
 #define PAUSE_MAX_NS 1000000u
@@ -239,6 +241,26 @@ static bool cores_to_spare(const struct idxdd_bell *bell)
     return atomic_load_explicit(&bell->published->clients, memory_order_relaxed) < bell->published->cores;
 }
 
+/* Look for a while; what the device asks of this process's memory is served meanwhile: it may be what is waited for. */
+static int spin(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64_t end_ns, uint64_t deadline_ns)
+{
+    struct idxdd_server *server = atomic_load_explicit(&bell->server, memory_order_acquire);
+    int answer = IDXDD_WAIT_PENDING;
+    if (server)
+        idxdd_server_enter(server);
+    while (answer == IDXDD_WAIT_PENDING && idxdd_now_ns() < end_ns)
+        for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
+            if (server && idxdd_server_look(server, false))
+                end_ns = deadline_ns < idxdd_now_ns() + IDXDD_SPIN_NS ? deadline_ns : idxdd_now_ns() + IDXDD_SPIN_NS; /* it works for us */
+            if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
+                break;
+            idxdd_relax();
+        }
+    if (server)
+        idxdd_server_leave(server);
+    return answer;
+}
+
 int idxdd_bell_wait(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64_t timeout_ns)
 {
     int answer = look(bell, waiter);
@@ -249,12 +271,9 @@ int idxdd_bell_wait(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64
     uint64_t deadline = deadline_after(timeout_ns);
     if (cores_to_spare(bell)) {
         uint64_t spun = deadline_after(IDXDD_SPIN_NS);
-        for (uint64_t end = spun < deadline ? spun : deadline; idxdd_now_ns() < end;)
-            for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
-                if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
-                    return answer;
-                idxdd_relax();
-            }
+        answer = spin(bell, waiter, spun < deadline ? spun : deadline, deadline);
+        if (answer != IDXDD_WAIT_PENDING)
+            return answer;
     }
     return sleep_until(bell, waiter, deadline);
 }

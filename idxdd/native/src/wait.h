@@ -9,6 +9,8 @@
 
 #include "idxdd/shm.h"
 
+struct idxdd_server;
+
 #define IDXDD_SPIN_NS 40000u               /* how long a waiter looks before it sleeps */
 #define IDXDD_BELT_NS 100000000u           /* a sleeper looks at least so often, whatever the bell does */
 #define IDXDD_ANSWER_NS 1000000000u        /* the longest wait for a word of the other side: answered, closed_at */
@@ -41,6 +43,7 @@ struct idxdd_waiter {
 
 struct idxdd_bell {
     const struct idxdd_published_device *published;
+    struct idxdd_server *_Atomic server;   /* NULL, or the agent that is served while waiting */
     int fd;                                /* our end of the wake socket; the daemon's and idxdd-irq's end rings */
     int kick;                              /* eventfd: makes the sleeping thread look again */
     int event;                             /* eventfd: makes the event loop look again */
