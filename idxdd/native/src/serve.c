@@ -5,7 +5,7 @@
  * How               vmsplice and read through a pipe of ours: the kernel checks every page as for any access of this process, so
  *                   protections hold and nothing here can raise a signal. (Measured: 0.9 us for 4 KiB, half the time of
  *                   process_vm_readv, whose pages are pinned one by one.) What ends early is done again up to the exact byte.
- * Present           without Block on Fault a page must be present already: /proc/self/pagemap says so; if it cannot be had, mincore.
+ * Present           without Block on Fault a page must be present already: /proc/self/pagemap says so; without it, mincore.
  * Claim             before the first store into our memory (shm.h); everything that may block comes before.
  */
 #include "serve.h"
@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
@@ -28,7 +29,6 @@
 #define PAGE IDXDD_PAGE
 #define PIPE_BYTES (512 * 1024)            /* an unaligned COPY fits */
 #define JOIN_S 1                           /* its thread may wait for a page that nobody brings */
-#define PAGES_AT_ONCE 66u
 #define IN_MEMORY (1ull << 63)
 
 #ifndef MADV_POPULATE_READ
@@ -97,37 +97,40 @@ static bool is_readable(const struct idxdd_server *server, uint64_t address)
 
 /* ---- presence ------------------------------------------------------------------------------------------------------------------ */
 
-static bool load_page_map(const struct idxdd_server *server, uint64_t page, uint64_t count, bool *present)
+/* <linux/fs.h> of Linux 6.7; older headers lack it. */
+struct scan {
+    uint64_t size, flags, start, end, walk_end, vector, vector_length, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN _IOWR('f', 16, struct scan)
+#define SCAN_PRESENT (1ull << 3)
+
+/* Is no page of these absent? One walk of the page table; holes between mappings pass, the copy will find them. */
+static bool all_present(const struct idxdd_server *server, uint64_t page, uint64_t count)
 {
-    uint64_t entry[PAGES_AT_ONCE];
-    unsigned char resident[PAGES_AT_ONCE];
-    if (server->pagemap >= 0) {
-        if (pread(server->pagemap, entry, count * 8, (off_t)(page * 8)) != (ssize_t)(count * 8))
-            return false;
-        for (uint64_t i = 0; i < count; i++)
-            present[i] = entry[i] & IN_MEMORY;
-        return true;
-    }
-    if (mincore(pointer(page * PAGE), count * PAGE, resident) < 0)
-        return false;
-    for (uint64_t i = 0; i < count; i++)
-        present[i] = resident[i] & 1;
-    return true;
+    uint64_t region[3];
+    struct scan scan = {.size = sizeof scan, .start = page * PAGE, .end = (page + count) * PAGE, .vector = (uint64_t)(uintptr_t)region,
+                        .vector_length = 1, .max_pages = 1, .category_inverted = SCAN_PRESENT, .category_mask = SCAN_PRESENT,
+                        .return_mask = SCAN_PRESENT};
+    return server->pagemap >= 0 && ioctl(server->pagemap, SCAN, &scan) == 0;
+}
+
+static bool is_present(const struct idxdd_server *server, uint64_t page)
+{
+    uint64_t entry;
+    unsigned char resident;
+    if (server->pagemap >= 0)
+        return pread(server->pagemap, &entry, sizeof entry, (off_t)(page * sizeof entry)) == sizeof entry && entry & IN_MEMORY;
+    return mincore(pointer(page * PAGE), PAGE, &resident) == 0 && resident & 1;
 }
 
 /* How many of `size` bytes lie in pages that are present, from the start on, or down from the end. */
 static uint64_t present(const struct idxdd_server *server, uint64_t address, uint64_t size, bool back)
 {
     uint64_t first = address / PAGE, pages = (address + size - 1) / PAGE - first + 1, n = 0;
-    bool here[PAGES_AT_ONCE];
-    if (pages > PAGES_AT_ONCE)
-        return 0;
-    if (!load_page_map(server, first, pages, here)) { /* a hole in it, to mincore: page by page */
-        for (uint64_t i = 0; i < pages; i++)
-            if (!load_page_map(server, first + i, 1, &here[i]))
-                here[i] = false;
-    }
-    while (n < pages && here[back ? pages - 1 - n : n])
+    if (all_present(server, first, pages))
+        return size;
+    while (n < pages && is_present(server, back ? first + pages - 1 - n : first + n))
         n++;
     if (n == pages)
         return size;

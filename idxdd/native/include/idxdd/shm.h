@@ -157,7 +157,7 @@ struct idxdd_published_driver {
 #define IDXDD_AGENT_SLOTS 4u
 #define IDXDD_AGENT_REGIONS 4u
 #define IDXDD_AGENT_REGION_BYTES 65536u
-#define IDXDD_AGENT_COPY_BYTES 262144u /* the most one COPY moves: a command waits no longer for it */
+#define IDXDD_AGENT_COPY_BYTES 524288u /* the most one COPY moves: a command waits no longer for it */
 
 enum idxdd_agent_state {
     IDXDD_AGENT_FREE = 0, IDXDD_AGENT_ASKED = 1, IDXDD_AGENT_TAKEN = 2, IDXDD_AGENT_CLAIMED = 3, IDXDD_AGENT_DONE = 4,
