@@ -219,11 +219,14 @@ class Portal:
 
 class Agent:
     """Serves this process's memory to the device: a C thread that sleeps while nothing is asked, and whoever waits at a portal."""
-    def __init__(self, *, memory_fd: int, bell_fd: int, doorbell_fd: int, published_fd: int) -> None: ...
+    def __init__(
+        self, *, memory_fd: int, bell_fd: int, doorbell_fd: int, published_fd: int, thread: bool = True
+    ) -> None:
+        """Without a thread, whoever calls look() serves."""
     def stop(self) -> None:
         """End its thread; waits a second for one that is stuck."""
-    def look(self) -> bool:
-        """Serve what is asked now, unless it might block; was there anything?"""
+    def look(self, block: bool = False) -> bool:
+        """Serve what is asked now; what might block, at pages that somebody has to bring, only if told so. Was there anything?"""
 
 def serve(portal: Portal, agent: Agent) -> None:
     """Waiters of this portal serve the agent from now on; it lives as long as the portal."""

@@ -12,14 +12,14 @@ static PyTypeObject AgentType;
 
 static PyObject *Agent_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"memory_fd", "bell_fd", "doorbell_fd", "published_fd", NULL};
-    int memory_fd, bell_fd, doorbell_fd, published_fd;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$iiii:Agent", names, &memory_fd, &bell_fd, &doorbell_fd, &published_fd))
+    static char *names[] = {"memory_fd", "bell_fd", "doorbell_fd", "published_fd", "thread", NULL};
+    int memory_fd = -1, bell_fd = -1, doorbell_fd = -1, published_fd = -1, thread = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$iiiip:Agent", names, &memory_fd, &bell_fd, &doorbell_fd, &published_fd, &thread))
         return NULL;
     AgentObject *self = (AgentObject *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
-    int error = idxdd_server_open(&self->server, memory_fd, bell_fd, doorbell_fd, published_fd);
+    int error = idxdd_server_open(&self->server, memory_fd, bell_fd, doorbell_fd, published_fd, thread);
     if (error) {
         Py_DECREF(self);
         return idxdd_raise(-error, "start the agent");
@@ -47,11 +47,14 @@ static PyObject *Agent_stop(AgentObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *Agent_look(AgentObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *Agent_look(AgentObject *self, PyObject *args)
 {
     bool any;
+    int may_block = 0;
+    if (!PyArg_ParseTuple(args, "|p:look", &may_block))
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
-    any = idxdd_server_look(&self->server, false);
+    any = idxdd_server_look(&self->server, may_block);
     Py_END_ALLOW_THREADS
     return PyBool_FromLong(any);
 }
@@ -75,7 +78,7 @@ static PyObject *native_serve(PyObject *Py_UNUSED(module), PyObject *args)
 
 static PyMethodDef Agent_methods[] = {
     {"stop", (PyCFunction)Agent_stop, METH_NOARGS, "End its thread."},
-    {"look", (PyCFunction)Agent_look, METH_NOARGS, "Serve what is asked now; was there anything?"},
+    {"look", (PyCFunction)Agent_look, METH_VARARGS, "Serve what is asked now; was there anything?"},
     {NULL},
 };
 

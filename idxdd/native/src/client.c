@@ -279,7 +279,7 @@ static int start_server(struct idxdd_connection *connection)
     if (!error && answer.fd_count != AGENT_FDS)
         error = not_an_answer(&answer, "agent");
     else if (!error) {
-        error = idxdd_server_open(server, answer.fds[0], answer.fds[1], answer.fds[2], connection->published_fd);
+        error = idxdd_server_open(server, answer.fds[0], answer.fds[1], answer.fds[2], connection->published_fd, true);
         if (error)
             idxdd_fail(error, "agent: %s", strerror(-error));
         idxdd_answer_close(&answer);

@@ -380,7 +380,7 @@ static bool populates(const struct idxdd_server *server)
     return madvise(pointer((uint64_t)(uintptr_t)server->page->bounce), PAGE, MADV_POPULATE_WRITE) == 0;
 }
 
-int idxdd_server_open(struct idxdd_server *server, int memory_fd, int bell_fd, int doorbell_fd, int published_fd)
+int idxdd_server_open(struct idxdd_server *server, int memory_fd, int bell_fd, int doorbell_fd, int published_fd, bool thread)
 {
     *server = (struct idxdd_server){.bell = -1, .doorbell = -1, .pagemap = -1, .pipe = {-1, -1}};
     server->owner = idxdd_owner();
@@ -395,7 +395,7 @@ int idxdd_server_open(struct idxdd_server *server, int memory_fd, int bell_fd, i
         if (fcntl(server->pipe[1], F_SETPIPE_SZ, PIPE_BYTES) < 0) {} /* over the user's limit: then it takes more turns */
         server->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
         server->populates = populates(server);
-        error = start(server);
+        error = thread ? start(server) : 0;
     }
     if (error)
         idxdd_server_close(server);

@@ -24,8 +24,8 @@ struct idxdd_server {
     _Atomic uint64_t seen[2];              /* requests looked at: by waiters, by the thread */
 };
 
-/* 0 or -errno. The descriptors are duplicated. */
-int idxdd_server_open(struct idxdd_server *server, int memory_fd, int bell_fd, int doorbell_fd, int published_fd);
+/* 0 or -errno. The descriptors are duplicated. Without a thread, whoever calls look() serves. */
+int idxdd_server_open(struct idxdd_server *server, int memory_fd, int bell_fd, int doorbell_fd, int published_fd, bool thread);
 void idxdd_server_stop(struct idxdd_server *server);     /* end the thread; looking is still allowed */
 bool idxdd_server_close(struct idxdd_server *server);    /* false: its thread does not come back; `server` must stay */
 
