@@ -1,4 +1,4 @@
-"""Engine and agent against the reference model: operands, records and lists of this process's own memory, of every kind of page.
+"""Engine and agent against the reference model: operands, records and lists in this process's memory, in every kind of page.
 
 Whatever mixture of library buffers, heap, read-only, untouched and missing pages a descriptor names, it leaves the same bytes,
 the same record and the same reports as over one plain address space.
@@ -33,10 +33,15 @@ kinds = st.lists(
 record_kinds = st.sampled_from([Kind.BUFFER, Kind.HEAP, Kind.HEAP, Kind.READ_ONLY, Kind.ABSENT])
 flags = st.sampled_from([0x0C, 0x0C, 0x0C, 0x0E, 0x04, 0x8C, 0x1000C, 0x4000C, 0x2000C, 0x8000C])
 addresses = st.one_of(
-    st.integers(BASE, BASE + 8 * PAGE), st.integers(0, 8).map(lambda n: BASE + n * PAGE), st.integers(0, 8 * 512).map(lambda n: BASE + 8 * n)
+    st.integers(BASE, BASE + 8 * PAGE),
+    st.integers(0, 8).map(lambda n: BASE + n * PAGE),
+    st.integers(0, 8 * 512).map(lambda n: BASE + 8 * n),
 )
 sizes = st.one_of(
-    st.integers(1, 200), st.integers(1, 6 * PAGE), st.sampled_from([PAGE, 2 * PAGE, 520, 1040, 4104, 512, 3 * 512]), st.integers(1, 512).map(lambda n: 8 * n)
+    st.integers(1, 200),
+    st.integers(1, 6 * PAGE),
+    st.sampled_from([PAGE, 2 * PAGE, 520, 1040, 4104, 512, 3 * 512]),
+    st.integers(1, 512).map(lambda n: 8 * n),
 )
 tails = st.one_of(
     st.just(bytes(24)),
@@ -170,13 +175,15 @@ H, B, R, A, U = Kind.HEAP, Kind.BUFFER, Kind.READ_ONLY, Kind.ABSENT, Kind.UNTOUC
 
 
 @settings(max_examples=500, deadline=None)
-@given(
-    desc=descriptors, layout=kinds, records=st.tuples(record_kinds, record_kinds), seed=st.integers(0, 5)
-)
+@given(desc=descriptors, layout=kinds, records=st.tuples(record_kinds, record_kinds), seed=st.integers(0, 5))
 @example(desc=descriptor(3, 0x0C, RECORDS, BASE + 100, BASE + 4 * PAGE + 50, 3 * PAGE), layout=[H] * 8, records=(H, H), seed=0)
 @example(desc=descriptor(3, 0x0C, RECORDS, BASE + 100, BASE + 200, 3 * PAGE), layout=[H] * 8, records=(H, H), seed=0)
-@example(desc=descriptor(3, 0x0C, RECORDS, BASE + 100, BASE + 200, 5 * PAGE), layout=[H, H, R, H, H, H, B, H], records=(B, H), seed=0)
-@example(desc=descriptor(3, 0x0C, RECORDS, BASE + 4 * PAGE, BASE, 3 * PAGE), layout=[H, R, H, H, H, H, U, H], records=(B, H), seed=0)
+@example(
+    desc=descriptor(3, 0x0C, RECORDS, BASE + 100, BASE + 200, 5 * PAGE), layout=[H, H, R, H, H, H, B, H], records=(B, H), seed=0
+)
+@example(
+    desc=descriptor(3, 0x0C, RECORDS, BASE + 4 * PAGE, BASE, 3 * PAGE), layout=[H, R, H, H, H, H, U, H], records=(B, H), seed=0
+)
 def test_one_descriptor(reached: Reached, desc: bytes, layout: list[Kind], records: tuple[Kind, Kind], seed: int) -> None:
     """Same memory, record and reports as the model's, whatever the pages are."""
     check(reached, desc, [*layout, *records], content_of(seed))
@@ -212,5 +219,3 @@ def test_batches(
     # the list is always waited for, its members' operands are not
     layout = [Kind.ABSENT if kind is Kind.UNTOUCHED else kind for kind in layout]
     check(reached, desc, [*layout, *records], content)
-
-

@@ -164,7 +164,11 @@ def test_a_partial_copy_is_a_fault_at_that_byte(rig: Rig, at_source: bool) -> No
     rig.client.publish(rig.move())
     rig.asked().answer(4096, at_source=at_source)
     exit = rig.fault()
-    assert (exit.address, exit.write, exit.bytes_completed) == (HEAP + 4096 + (0 if at_source else 1 << 20), not at_source, 4096)
+    assert (exit.address, exit.write, exit.bytes_completed) == (
+        HEAP + 4096 + (0 if at_source else 1 << 20),
+        not at_source,
+        4096,
+    )
     assert exit.operand == (1 if at_source else 3)
 
 
