@@ -101,6 +101,11 @@ comma := ,
 spec: | $(VENV)/.dependencies
 	$(BIN)/python -m idxdd.spec.emit
 
+# Which test provokes which status code, command error and interrupt cause: watched while the device's tests run.
+docs: install
+	PYTHONPATH=tests $(BIN)/pytest -q -n0 -p observed_codes --codes-table docs/device-coverage.md tests/unit/device \
+	  tests/protocol/test_commands.py tests/protocol/test_registers.py tests/unit/native/test_engine.py
+
 # Four client processes copy a real file, two processes are killed, nothing is lost: under a minute.
 demo: install
 	$(BIN)/idxdd run -- $(BIN)/python clients/examples/demo.py
@@ -111,3 +116,8 @@ ROUNDS ?= 5
 
 bench: install
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds $(ROUNDS)
+
+# The long forms: 3 million submissions at the edge of sleep, 20 seeds of many clients with kills. IDXDD_STRESS_SEED=n: one seed.
+stress: export IDXDD_STRESS := long
+stress: install
+	$(BIN)/pytest -q -s -n 0 tests/processes/test_wakeups.py tests/stress

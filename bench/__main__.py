@@ -68,18 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(rows: Sequence[Row], programs: Programs, rounds: int) -> list[Outcome]:
-    """Group by group, with one daemon; a group that fails does not end the others."""
+    """Group by group, each with a daemon of its own: a group that fails does not end the others."""
     outcomes = []
-    with Instance() as instance:
-        for group in dict.fromkeys(row.group for row in rows):
-            mine = [row for row in rows if row.group == group]
-            start = time.monotonic()
-            try:
+    for group in dict.fromkeys(row.group for row in rows):
+        mine = [row for row in rows if row.group == group]
+        start = time.monotonic()
+        try:
+            with Instance() as instance, instance.blamed():
                 found = MEASURES[group](instance, programs, rounds)
-                outcomes += [Outcome(row, found[row.name]) for row in mine]
-            except (BenchFailed, ControlError, IdxdError) as error:
-                outcomes += [Outcome(row, None, str(error)) for row in mine]
-            print(f"bench: {group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+            outcomes += [Outcome(row, found[row.name]) for row in mine]
+        except (BenchFailed, ControlError, IdxdError) as error:
+            outcomes += [Outcome(row, None, str(error)) for row in mine]
+        print(f"bench: {group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return outcomes
 
 

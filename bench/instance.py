@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -96,10 +97,13 @@ def installed_library() -> Path:
 
 
 class Instance:
-    """A private idxdd with the default configuration; `ready_s` tells how long it took to be ready."""
+    """A private idxdd; `config`: accel-config's list of devices, else the default. `ready_s`: how long it took to be ready."""
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", config: object = None) -> None:
         self._directory = tempfile.mkdtemp(prefix="idxdd-bench-")
+        self._config = Path(self._directory) / "config.json" if config else None
+        if self._config:
+            self._config.write_text(json.dumps(config))
         self._log = Path(self._directory) / "log"
         self.socket = str(Path(self._directory) / "s")
         self.ready_s = 0.0
@@ -113,6 +117,7 @@ class Instance:
         ready, theirs = os.pipe()
         command = [str(Path(sys.executable).parent / "idxdd"), "serve", "--instance", name, "--socket", self.socket]
         command += ["--ready-fd", str(theirs), "--die-with-parent"]
+        command += ["--config", str(self._config)] if self._config else []
         with self._log.open("wb") as log:
             start = time.perf_counter()
             self.process = subprocess.Popen(command, pass_fds=[theirs], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -143,6 +148,18 @@ class Instance:
     def wq(self, name: str) -> dict[str, int]:
         """The counters of one WQ."""
         return next(wq for wq in self.stats()["wqs"] if wq["wq"] == name)
+
+    @contextlib.contextmanager
+    def blamed(self) -> Iterator[None]:
+        """What fails because the daemon has ended is told so, with its last words."""
+        try:
+            yield
+        except Exception as error:
+            code = self.process.poll()
+            if code is None:
+                raise
+            words = self._log.read_text().strip().splitlines()[-1:] or ["it said nothing"]
+            raise BenchFailed(f"idxdd has ended, exit code {code}: {words[0]}") from error
 
     def close(self) -> None:
         """SIGTERM, then SIGKILL; nothing of it stays."""

@@ -1,7 +1,8 @@
 """A driver, a mock device and an idxdd that answers, in one thread; the driver can be killed and followed at any step."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ from idxdd.driver.driver import DeviceWindow, Driver
 from idxdd.driver.state import SEGMENT_SIZE
 from idxdd.driver.wq import Wq
 from idxdd.native import LAYOUT, Words
+from idxdd.shm import memfd
 from idxdd.shm.clock import FakeClock
 from idxdd.testing.mock_device import MockChannel, MockDevice
 
@@ -39,14 +41,39 @@ class CountingWords:
         return store
 
 
+class CountingNative:
+    """The native module for the driver: every call that stores something is a place to be killed at, before it."""
+
+    STORES = ("work_list", "pending_list", "adopt", "sweep", "complete", "relist", "set_status", "try_submit")
+
+    def __init__(self, native: Any, step: Callable[[], None]) -> None:
+        self._native, self._step = native, step
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._native, name)
+        if name in ("IrqChannel", "Portal"):
+            return lambda **arguments: CountingNative(value(**arguments), self._step)
+        if name not in self.STORES:
+            return value
+
+        def call(*arguments: Any) -> Any:
+            self._step()
+            return value(*arguments)
+
+        return call
+
+
 class DriverBench:
     """What idxdd keeps when its idxdd-irq dies: state, published page, device, channels, unanswered verbs."""
 
-    def __init__(self, device: MockDevice | None = None) -> None:
+    def __init__(self, device: MockDevice | None = None, quirks: Sequence[str] = ()) -> None:
         """Patch the modules' Words with `counting` to be killed at stores of driver state and published words too."""
         self.device = device or MockDevice()
+        self.quirks = quirks
         self.state = bytearray(SEGMENT_SIZE)
         self.published = bytearray(LAYOUT["published_driver"])
+        self.published_device = memfd.create("mock-published-device", -(-LAYOUT["published_device"] // 4096) * 4096)
+        os.pwrite(self.published_device, LAYOUT["layout_version"].to_bytes(4, "little"), 0)
         self.clock = FakeClock()
         self.channels: dict[int, tuple[dict[str, Any], MockChannel]] = {}
         self.answers: dict[int, dict[str, Any]] = {}
@@ -55,6 +82,7 @@ class DriverBench:
         self.lines: list[dict[str, Any]] = []
         self.swerr_wakes: list[int] = []
         self.answer_asks = True
+        self.reopens = True
         self.budget: int | None = None
         """Steps until the driver is killed; None: never."""
         self.next_budget: Callable[[], int | None] = lambda: None
@@ -70,7 +98,10 @@ class DriverBench:
         self.mmio = self.device.driver_mmio()
         self.mmio.on_post = self._posting
         window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring))
-        self.driver = Driver(self.state, self.published, [window], self._emit, generation=1, clock=self.clock)
+        self.driver = Driver(
+            self.state, self.published, [window], self._emit,
+            published_device=self.published_device, generation=1, clock=self.clock, quirks=self.quirks,
+        )  # fmt: skip
         self._number += 1
         fds = [fd for _, channel in self.channels.values() for fd in channel.handed_over()]
         self.driver.adopt(self._number, [arguments for arguments, _ in self.channels.values()], fds)
@@ -87,6 +118,8 @@ class DriverBench:
         self._step()
         if "ask" in message:
             self.asked.append((message["what"], message["channel"]))
+            if message["what"] == "reopen" and self.reopens:
+                self.channels[message["channel"]][1].set_own(closed=0, closed_at=LAYOUT["never"], limit=1 << 20)
             if self.answer_asks:
                 self.driver.answer(message["ask"])
         elif message.get("event") == "log":
@@ -185,12 +218,13 @@ class DriverBench:
         self.kill()
         for _, channel in self.channels.values():
             channel.close()
+        os.close(self.published_device)
 
 
 @contextmanager
-def configured(device: MockDevice | None = None) -> Iterator[DriverBench]:
+def configured(device: MockDevice | None = None, quirks: Sequence[str] = ()) -> Iterator[DriverBench]:
     """A bench with the default configuration applied."""
-    bench = DriverBench(device)
+    bench = DriverBench(device, quirks)
     try:
         bench.run()
         answer = bench.verb("configure", config=DEFAULT_CONFIG)

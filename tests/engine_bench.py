@@ -17,7 +17,7 @@ from idxdd.native import LAYOUT
 SLOTS = LAYOUT["portal_slots"]
 NEVER = (1 << 64) - 1
 GENCAP = 0x1833F215F & ~(1 << 6) | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15  # no inter-domain operations
-OPCAP = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 0x10 | 1 << 0x11
+OPCAP = 0x7FF | 0x3F << 0x10 | 1 << 0x17 | 1 << 0x20
 CRAV, RCR, RCI, FENCE = 0x04, 0x08, 0x10, 0x01
 NOOP, BATCH, DRAIN, MOVE, FILL = 0, 1, 2, 3, 4
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from idxdd import native
-from idxdd.control import wire
 from idxdd.control.client import ControlClient, connect
 from idxdd.native import LAYOUT, Words
 
@@ -48,6 +47,12 @@ class RawBuffer:
         self.address = native.map_shared(self.fd, self.size, True)
         self.view = native.view(self.address, self.size, True)
         client.control.request("map", buffer=self.number, address=self.address)
+
+    def release(self) -> None:
+        """Unmap it here; the daemon is not told."""
+        self.view.release()
+        native.unmap(self.address, self.size)
+        os.close(self.fd)
 
 
 class RawPortal:
@@ -135,6 +140,21 @@ class RawPortal:
         """As the protocol says."""
         self.control.request("close", portal=self.answer["portal"])
 
+    def release(self) -> None:
+        """Unmap and close everything here; the daemon is not told."""
+        self.wake.close()
+        self.client.release()
+        self.device.release()
+        self.page.close()
+        self.device_page.close()
+        if len(self.fds) > 4:
+            self.channel.release()
+            self.ring.release()
+            self.ring_page.close()
+            self.channel_view.release()
+            native.unmap(self.channel_address, _pages(LAYOUT["channel"]))
+        quiet(self.fds)
+
 
 def ticket(slot: int, sequence: int) -> int:
     return sequence << 16 | slot
@@ -145,18 +165,26 @@ class RawClient:
 
     def __init__(self, socket_path: str, timeout: float = 10.0) -> None:
         self.control: ControlClient = connect(socket_path, timeout)
+        self._held: list[RawPortal | RawBuffer] = []
 
     def open(self, wq: str) -> RawPortal:
-        return RawPortal(self, wq)
+        portal = RawPortal(self, wq)
+        self._held.append(portal)
+        return portal
 
     def alloc(self, size: int) -> RawBuffer:
-        return RawBuffer(self, size)
+        buffer = RawBuffer(self, size)
+        self._held.append(buffer)
+        return buffer
 
     def stats(self) -> dict[str, Any]:
         return self.control.request("stats")[0]
 
     def close(self) -> None:
+        """End the session, then let go of what it had."""
         self.control.close()
+        while self._held:
+            self._held.pop().release()
 
     def __enter__(self) -> Self:
         return self
@@ -166,5 +194,7 @@ class RawClient:
 
 
 def quiet(fds: list[int]) -> None:
-    """Let go of descriptors nobody mapped."""
-    wire.close_all(fds)
+    """Let go of descriptors; one that a test closed already is no matter."""
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -13,7 +13,6 @@
 #include "session.h"
 
 #define DEPTH_MAX 128
-#define FULL_SLEEP_NS 50000
 
 struct client {
     struct session session;
@@ -33,12 +32,15 @@ static void count_one(struct client *client, uint8_t status)
     client->completed++;
 }
 
-static void wait_for_oldest(struct client *client)
+/* The oldest, and what is there with it. */
+static void wait_for_some(struct client *client)
 {
     uint32_t slot = (uint32_t)(client->completed % client->depth);
+    uint8_t status;
     if (idxdd_wait(client->session.wq, &client->records[slot], client->numbers[slot], WAIT_MS) < 0)
         die(client->session.program, idxdd_error());
-    count_one(client, idxdd_status(&client->records[slot]));
+    while (client->completed != client->submitted && (status = idxdd_status(&client->records[client->completed % client->depth])))
+        count_one(client, status);
 }
 
 static void reap_some(struct client *client)
@@ -56,7 +58,7 @@ static void complete_some(struct client *client)
     if (client->session.facts.kernel)
         reap_some(client);
     else
-        wait_for_oldest(client);
+        wait_for_some(client);
 }
 
 /* Up to `depth` in flight; false: the WQ is full and nothing of ours is in it. */
@@ -92,7 +94,7 @@ static void run(struct client *client, uint64_t start_ns, uint64_t end_ns)
         if (submit_some(client))
             complete_some(client);
         else
-            sleep_ns(FULL_SLEEP_NS);
+            idxdd_wait_room(client->session.wq, WAIT_MS);
     printf("%" PRIu64 " %" PRIu64 "\n", client->completed - before, client->full);
     while (client->completed != client->submitted)
         complete_some(client);

@@ -18,7 +18,7 @@ from idxd_client.completions import Batch, Callback, ChannelCompletion, Completi
 from idxd_client.descriptors import DESCRIPTOR_BYTES, Descriptor
 from idxd_client.errors import ClosedReason, DeviceGone, HandleClosed, IdxdError, PortalClosed, WaitTimeout, WorkQueueFull
 from idxd_client.portals import finished_on
-from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
+from idxd_client.queue import SUBMIT_TIMEOUT_S, Closed, Queue
 from idxdd import native
 
 if TYPE_CHECKING:
@@ -94,11 +94,10 @@ class KernelChannel(Queue):
         if published == len(completions):
             return
         deadline = time.monotonic() + timeout
-        sleep_s = RETRY_SLEEP_S[0]
         while published < len(completions):
             if answer < 0 and answer != native.SUBMIT_RETRY:
                 raise self._ended("submit", native.WAIT_GONE if answer == native.SUBMIT_GONE else native.WAIT_CLOSED)
-            sleep_s = self._make_room(deadline, sleep_s)
+            self._make_room(deadline)
             more, answer = self._publish(packed[published * DESCRIPTOR_BYTES :], completions[published:])
             published += more
 
@@ -112,20 +111,19 @@ class KernelChannel(Queue):
                 self._in_flight[ticket] = completion
         return len(tickets), answer
 
-    def _make_room(self, deadline: float, sleep_s: float) -> float:
-        """After a retry: deliver what is done, else wait for it, else sleep shortly. The next sleep's length."""
+    def _make_room(self, deadline: float) -> None:
+        """After a retry: deliver what is done, else wait for it; with nothing of ours in the WQ, until the device rings."""
         self.retries += 1
         left = deadline - time.monotonic()
         if left <= 0:
             raise WorkQueueFull(f"{self.name}: submit: no free descriptor until the time-out")
         seen = self.progress()
         if self.poll():
-            return RETRY_SLEEP_S[0]
+            return
         if self._in_flight:
             self.wait_progress(seen, min(left, WAIT_SLICE_S))
-            return RETRY_SLEEP_S[0]
-        time.sleep(min(sleep_s, left))
-        return min(sleep_s * 2, RETRY_SLEEP_S[1])
+        else:
+            self._portal.wait_room(min(left, WAIT_SLICE_S))
 
     # ---- completing --------------------------------------------------------------------------------------------------------
 

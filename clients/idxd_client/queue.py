@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from idxd_client.connection import Connection
 
 SUBMIT_TIMEOUT_S = 30.0
-RETRY_SLEEP_S = (50e-6, 1e-3)
-"""First and longest sleep between two questions when a shared WQ is full and nothing of ours is in it."""
 
 
 class Closed:

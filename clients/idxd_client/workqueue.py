@@ -27,7 +27,7 @@ from idxd_client.errors import (
     WorkQueueFull,
 )
 from idxd_client.portals import finished_on
-from idxd_client.queue import RETRY_SLEEP_S, SUBMIT_TIMEOUT_S, Closed, Queue
+from idxd_client.queue import SUBMIT_TIMEOUT_S, Closed, Queue
 from idxdd import native
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ class WorkQueue(Queue):
         descriptors = array.descriptors[start * DESCRIPTOR_BYTES : (start + left) * DESCRIPTOR_BYTES]
         portal = self._portal
         deadline = time.monotonic() + timeout
-        sleep_s = RETRY_SLEEP_S[0]
         looks = 0
         while left:
             published = portal.submit_many(descriptors)
@@ -107,28 +106,26 @@ class WorkQueue(Queue):
                 left -= published
                 if left:
                     descriptors = descriptors[published * DESCRIPTOR_BYTES :]
-                sleep_s = RETRY_SLEEP_S[0]
                 looks = 0
             elif published in (0, native.SUBMIT_RETRY):
                 looks += 1  # small descriptors free a slot sooner than a wait takes to set up
                 if looks > LOOKS_BEFORE_WAIT:
-                    sleep_s = self._make_room(deadline, sleep_s)
+                    self._make_room(deadline)
             else:
                 self._refuse(published)
         return portal.tail - 1
 
     def _submit_again(self, slot: bytes | bytearray | memoryview, answer: int, timeout: float) -> int:
         deadline = time.monotonic() + timeout
-        sleep_s = RETRY_SLEEP_S[0]
         while answer == native.SUBMIT_RETRY:
-            sleep_s = self._make_room(deadline, sleep_s)
+            self._make_room(deadline)
             answer = self._portal.submit(slot)
         if answer < 0:
             self._refuse(answer)
         return answer
 
-    def _make_room(self, deadline: float, sleep_s: float) -> float:
-        """After a retry: until half of what is ours has finished, else a short sleep. The next sleep's length."""
+    def _make_room(self, deadline: float) -> None:
+        """After a retry: until half of what is ours has finished; with nothing of ours in the WQ, until the device rings."""
         self.retries += 1
         left = deadline - time.monotonic()
         if left <= 0:
@@ -139,9 +136,8 @@ class WorkQueue(Queue):
         if outstanding > 0:
             # Half, not one: a waiter that wakes for each descriptor publishes groups of one.
             portal.wait(done + (outstanding + 1) // 2, left)
-            return RETRY_SLEEP_S[0]
-        time.sleep(min(sleep_s, left))
-        return min(sleep_s * 2, RETRY_SLEEP_S[1])
+        else:
+            portal.wait_room(left)
 
     def _refuse(self, answer: int) -> NoReturn:
         raise self._ended("submit", native.WAIT_GONE if answer == native.SUBMIT_GONE else native.WAIT_CLOSED)

@@ -4,38 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from idxdctl.session import table
+from idxdctl.output import table
 from idxdctl.sizes import format_size
 
 
-def devices(listed: dict[str, Any]) -> str:
-    """Each device, then its work queues."""
-    return "\n\n".join(_device(device) for device in listed["devices"]) or "no devices"
+def devices(listed: list[dict[str, Any]]) -> str:
+    """Each device of a topology, then its work queues."""
+    return "\n\n".join(_device(device) for device in listed) or "no devices"
 
 
 def _device(device: dict[str, Any]) -> str:
-    engines = len(device.get("engines", ()))
-    head = f"{device['name']}: {device['state']}, {len(device.get('groups', ()))} groups, {engines} engines"
+    from idxdctl.accfg import members, wqs_of
+
+    engines = sum(len(owner[key]) for owner, key in members(device) if "engines" in key)
+    head = f"{device['dev']}: {device['state']}, {len(device.get('groups', ()))} groups, {engines} engines"
+    status = int(device.get("cmd_status", "0x0"), 16)
+    if status:
+        head += f", cmd_status {status:#x}"
     rows = [
         (
-            f"{device['name']}/{wq['name']}" if "/" not in wq["name"] else wq["name"],
+            f"{device['dev']}/{wq['dev']}",
             wq["state"],
             wq["mode"],
             wq["type"],
             wq["size"],
-            wq.get("threshold", 0) or "-",
-            wq.get("priority", "-"),
-            _group(wq.get("group", wq.get("group_id"))),
-            wq.get("clients", "-"),
+            wq["threshold"] or "-",
+            wq["priority"],
+            wq.get("group_id", "-"),
+            wq["clients"],
         )
-        for wq in device["wqs"]
+        for wq in wqs_of(device)
     ]
     header = ("wq", "state", "mode", "type", "size", "threshold", "priority", "group", "clients")
     return head + ("\n" + table(header, rows, left=4) if rows else "")
-
-
-def _group(group: object) -> object:
-    return "-" if group in (None, -1) else group
 
 
 def statistics(counted: dict[str, Any]) -> str:

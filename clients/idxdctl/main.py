@@ -1,4 +1,4 @@
-"""idxdctl: look at devices, copy and check files through them, measure round trips."""
+"""idxdctl: configure devices, look at them, copy and check files through them, measure round trips."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
-from idxd_client.errors import IdxdError
+from idxdctl import accfg, completion, doctor, metrics, observe, top
+from idxdctl.options import Json, Socket
+from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
+from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 
 app = typer.Typer(
@@ -17,45 +20,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Work with idxdd, a software Intel DSA.",
+    help="""Work with idxdd, a software Intel DSA.
+
+    A daemon must run: `idxdd serve &`, or around one command: `idxdd run -- COMMAND`. `idxdctl doctor` says what is missing.
+    Names are dsa0 (device), dsa0/wq0.1 (work queue), dsa0/group0.1, dsa0/engine0.1. Configuration has accel-config's commands
+    and options; `idxdctl COMMAND --help` tells each. --json prints facts for programs; errors are one line and an exit code.
+    """,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-Socket = Annotated[str | None, typer.Option("--socket", help="The daemon's socket; else IDXDD_SOCKET, else the default.")]
 Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
 Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
 DEFAULT_WQ = "dsa0/wq0.1"
-
-
-@app.command("list")
-def list_(json: Json = False, socket: Socket = None) -> None:
-    """Devices, groups, engines and work queues."""
-    from idxd_client import connect
-    from idxdctl import facts
-    from idxdctl.session import print_json
-
-    with connect(socket) as connection:
-        listed = connection.list()
-    if json:
-        print_json("list", listed)
-    else:
-        print(facts.devices(listed))
-
-
-@app.command()
-def stats(json: Json = False, socket: Socket = None) -> None:
-    """Counters of the device, its work queues, its clients and the interrupt process."""
-    from idxd_client import connect
-    from idxdctl import facts
-    from idxdctl.session import print_json
-
-    with connect(socket) as connection:
-        counted = connection.stats()
-    if json:
-        print_json("stats", counted)
-    else:
-        print(facts.statistics(counted))
 
 
 @app.command()
@@ -74,7 +50,6 @@ def copy(
 ) -> None:
     """Copy a file through the device with many client processes."""
     from idxdctl import copying, progress
-    from idxdctl.session import print_json
 
     copying.check_paths(src, dst)
     wqs = wq or [DEFAULT_WQ]
@@ -104,7 +79,7 @@ def crc(
 ) -> None:
     """CRC-32C of a file, computed by the device."""
     from idxdctl import measure
-    from idxdctl.session import print_json, queue_of
+    from idxdctl.session import queue_of
 
     with queue_of(socket, wq) as (connection, queue):
         value, size = measure.crc32c_of(connection, queue, file, timeout)
@@ -124,7 +99,7 @@ def ping(
 ) -> None:
     """No-op round trips with percentiles."""
     from idxdctl import measure
-    from idxdctl.session import print_json, queue_of
+    from idxdctl.session import queue_of
 
     with queue_of(socket, wq) as (connection, queue):
         found = measure.summary(measure.round_trips(connection, queue, count, timeout))
@@ -134,11 +109,15 @@ def ping(
         print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
 
 
+for part in (accfg, observe, top, metrics, doctor, completion):
+    part.register(app)
+
+
 def main() -> None:
     """The program: an error of the library is one line and an exit code, never a traceback."""
     try:
         app()
-    except IdxdError as error:
+    except (ControlError, Failed) as error:
         sys.exit(_fail(str(error), error.exit_code))
     except BrokenPipeError:  # the reader of our output went away: say nothing more, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

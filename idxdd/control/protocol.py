@@ -13,7 +13,7 @@ import msgpack
 VERSION = 1
 FRAME_BYTES_MAX = 65536
 FRAME_FDS_MAX = 16
-TEXT_BYTES_MAX = 4096
+TEXT_BYTES_MAX = 32768  # a request's own texts are shorter; a configuration's are for the driver to judge
 MAP_KEYS_MAX = 4096
 ARRAY_ITEMS_MAX = 4096
 REQUEST_ID_MAX = 2**63 - 1
@@ -59,7 +59,80 @@ class Text:
         return None
 
 
-Kind = Number | Text
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def problem(self, value: object) -> str | None:
+        return None if isinstance(value, bool) else "must be true or false"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A configuration: what JSON can say, as deep and as long as a frame passes on."""
+
+    depth_max: int = 16
+    bytes_max: int = 60000
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, list | dict):
+            return "must be a list or a map"
+        try:
+            if _depth(value, self.depth_max) > self.depth_max:
+                return f"must not be nested deeper than {self.depth_max}"
+            length = len(msgpack.packb(value, use_bin_type=True))
+        except (OverflowError, UnicodeError, TypeError) as error:
+            return f"holds a value that cannot be passed on: {error}"
+        if length > self.bytes_max:
+            return f"is {length} bytes packed, at most {self.bytes_max}"
+        return _widest(value)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A list of [name, value], all strings; a value may be empty."""
+
+    count_max: int
+    longest_bytes: int
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, list) or not 0 < len(value) <= self.count_max:
+            return f"must be a list of 1 to {self.count_max} [name, value]"
+        for pair in value:
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+                return "must hold [name, value], both strings"
+            if any(len(text.encode(errors="replace")) > self.longest_bytes for text in pair):
+                return f"must hold strings of at most {self.longest_bytes} bytes"
+        return None
+
+
+def _depth(value: object, limit: int) -> int:
+    """How deep lists and maps are nested; stops looking past `limit`."""
+    if not isinstance(value, list | dict) or limit < 0:
+        return 0
+    members = value.values() if isinstance(value, dict) else value
+    return 1 + max((_depth(member, limit - 1) for member in members), default=0)
+
+
+def _widest(value: object) -> str | None:
+    """The frame's own limits, met before it is sent: a decoder of the other side would call it a bad frame."""
+    if isinstance(value, str):
+        too_long = len(value.encode()) > TEXT_BYTES_MAX
+        return f"holds a string longer than {TEXT_BYTES_MAX} bytes" if too_long else None
+    if isinstance(value, list):
+        if len(value) > ARRAY_ITEMS_MAX:
+            return f"holds a list of {len(value)}, at most {ARRAY_ITEMS_MAX}"
+        return next((wrong for member in value if (wrong := _widest(member))), None)
+    if isinstance(value, dict):
+        if len(value) > MAP_KEYS_MAX:
+            return f"holds a map of {len(value)} keys, at most {MAP_KEYS_MAX}"
+        if not all(isinstance(key, str) for key in value):
+            return "holds a key that is not a string"
+        return next((wrong for pair in value.items() for member in pair if (wrong := _widest(member))), None)
+    return None
+
+
+Kind = Number | Text | Flag | Document | Pairs
 
 NAME = Text(64)
 OBJECT = Number(1, 2**32 - 1)
@@ -110,6 +183,13 @@ OPS: dict[str, Op] = {
     "enable_wq": Op({"wq": NAME}),
     "disable_wq": Op({"wq": NAME}),
     "regs": Op({"device": NAME}),
+    "topology": Op(),
+    "save_config": Op(),
+    "load_config": Op({"config": Document()}, {"force": Flag(), "enable": Flag(), "dry_run": Flag()}),
+    "config": Op({"object": NAME, "attributes": Pairs(32, 2048)}),
+    "reset_device": Op({"device": NAME}),
+    "reload": Op(),
+    "kick": Op({"pasid": Number(2, 2**20 - 1)}),
 }
 
 

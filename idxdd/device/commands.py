@@ -14,10 +14,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from idxdd.device import config
-from idxdd.device.engineport import Closed, Continuation
-from idxdd.device.errors import ErrorReport
+from idxdd.device.engineport import Continuation
 from idxdd.device.registerfile import BusWrite
+from idxdd.device.reports import ErrorReport
 from idxdd.native import _native as native
+from idxdd.shm.closed import Closed
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, DeviceState, InterruptCause, ResetType, WqState
 from idxdd.spec.registers import CMD, CMDSTS, EVLSTATUS, GENCFG, GENSTS
 
@@ -204,11 +205,11 @@ def stop_wqs(device: Device, wq_ids: list[int], running: Running, how: int, reas
 
 # ---- PASID, interrupt handles -----------------------------------------------------------------------------------------------
 def drain_pasid(device: Device, operand: int, running: Running) -> None:
-    device.port.pasid_drain(operand & PASID_BITS, running.when_done(running.end))
+    device.port.pasid_drain(operand & PASID_BITS, device.wqs.indices, running.when_done(running.end))
 
 
 def abort_pasid(device: Device, operand: int, running: Running) -> None:
-    device.port.pasid_abort(operand & PASID_BITS, running.when_done(running.end))
+    device.wqs.abort_pasid(operand & PASID_BITS, running.when_done(running.end))
 
 
 def request_int_handle(device: Device, operand: int, running: Running) -> None:
@@ -310,6 +311,10 @@ class CommandUnit:
         """The device halts: whatever is running ends now."""
         if self.running is not None:
             self.running.end(CmdErr.HW_ERR)
+
+    def forget(self) -> None:
+        """A reset: nobody hears how the running command ended."""
+        self.running = None
 
     def statistics(self) -> dict[str, int]:
         """Commands ended, and commands discarded because one was active."""

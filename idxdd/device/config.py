@@ -10,6 +10,7 @@ from itertools import combinations
 from idxdd.device.profile import Platform
 from idxdd.device.registerfile import RegisterFile
 from idxdd.spec.codes import CmdErr, Command, Opcode, WqMode, WqState
+from idxdd.spec.limits import EVL_ENTRY_BYTES_BY_SUPPORT
 from idxdd.spec.registers import (
     DSACAP0,
     ENGCAP,
@@ -28,7 +29,6 @@ LOG_SIZE_MIN = 64
 ADDRESS_SPACE = 1 << 64
 READ_BUFFERS_PER_ENGINE = 4
 BANDWIDTH_LIMIT_MAX = 3
-EVL_ENTRY_BYTES = {1: 64, 2: 128, 3: 256}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def pasid_and_privilege_are_enabled(c: Configuration) -> bool:
 def event_log_fits(c: Configuration) -> bool:
     if not c.gencfg.evl_en:
         return True
-    entry_bytes = EVL_ENTRY_BYTES.get(c.gencap.evl_support)
+    entry_bytes = EVL_ENTRY_BYTES_BY_SUPPORT.get(c.gencap.evl_support)
     if entry_bytes is None or c.evlcfg.log_size < LOG_SIZE_MIN:
         return False
     return c.evlcfg.log_base + c.evlcfg.log_size * entry_bytes <= ADDRESS_SPACE

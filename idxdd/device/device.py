@@ -3,6 +3,8 @@
 One thread       the device loop calls everything here; nothing in it waits. What takes time is a request to the engine
                  with a continuation.
 Live values      occupancy, PBA and occupancy interrupts are brought up to date at every tick().
+Resets           Reset Device is a command. The others (FLR, warm, cold) take effect when the engine has let go of every
+                 descriptor; until then the bus finds nobody, and what the engine still says is not listened to.
 """
 
 from __future__ import annotations
@@ -14,18 +16,22 @@ from dataclasses import replace
 from typing_extensions import Buffer
 
 from idxdd.device.commands import CommandUnit
-from idxdd.device.engineport import WQS_PER_DEVICE, Closed, EnginePort
-from idxdd.device.errors import OPCODE_BYTE, ErrorReport, Errors, report_of
+from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
+from idxdd.device.errors import Errors
 from idxdd.device.interrupts import Interrupts
+from idxdd.device.perfmon import Perfmon
 from idxdd.device.profile import Platform, Profile
-from idxdd.device.registerfile import CAPABILITIES, RegisterFile
+from idxdd.device.registerfile import RegisterFile
+from idxdd.device.reports import OPCODE_BYTE, ErrorReport, report_of
 from idxdd.device.state import change_device
 from idxdd.device.wq import Wqs
 from idxdd.native import _native as native
 from idxdd.native._native import Exit
+from idxdd.shm.closed import Closed
+from idxdd.shm.hostmemory import HostMemory
 from idxdd.shm.mmio import DeviceMmio
 from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
-from idxdd.spec.registers import GENSTS, MSIX, WQCFG
+from idxdd.spec.registers import CAPABILITIES, GENSTS, MSIX, WQCFG
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +53,10 @@ class Device:
         mmio: DeviceMmio,
         semaphores: Sequence[str],
         mmio_buffer: Buffer,
+        host: Buffer | None = None,
     ) -> None:
-        """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on."""
+        """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on; `host`: the
+        driver's memory at host_base(index)."""
         self.index = index
         self.name = name
         self.profile = profile
@@ -56,13 +64,17 @@ class Device:
         self.platform = profile.platform
         self._mmio = mmio
         self.registers = RegisterFile(bar0, profile)
-        for entry in range(profile.vectors):
-            self.registers.set(MSIX, entry, masked=self.platform.msix_masked)
+        self._open_msix()
         self.interrupts = Interrupts(index, self.registers, port, semaphores, mmio_buffer, self.platform.bus_master)
-        self.errors = Errors(self.registers, self.interrupts)
-        self.wqs = Wqs(index, self.registers, port, self.interrupts, lambda: self.platform)
+        self.host = None if host is None else HostMemory(host, index)
+        self.errors = Errors(self.registers, self.interrupts, self.host)
+        self.wqs = Wqs(index, self.registers, port, self.interrupts, self.errors.log, lambda: self.platform)
         self.commands = CommandUnit(self)
-        self.faults = self.records_lost = self.dropped = 0
+        self.faults = self.records_lost = 0
+        self._dropped: dict[int, int] = {}
+        self.perfmon = Perfmon(self.registers, self.interrupts, port, self.wqs, self._dropped)
+        self.resets = self._resetting = 0
+        self.present = True
         port.register(index, self)
 
     # ---- the loop's turn -------------------------------------------------------------------------------------------
@@ -70,14 +82,16 @@ class Device:
     def tick(self) -> int:
         """Apply posted writes in order, bring live values up to date; returns how many writes there were."""
         applied = self._mmio.apply(self.registers.bus_write)
-        self.wqs.refresh()
-        self.interrupts.refresh()
+        if self.registers.answers:
+            self.wqs.refresh()
+            self.perfmon.poll()
+            self.interrupts.refresh()
         return applied
 
     @property
     def needs_ticks(self) -> bool:
-        """tick() must be called now and then even if no bell rings: an occupancy interrupt is armed."""
-        return self.wqs.waits_for_occupancy()
+        """tick() must be called now and then even if no bell rings: an occupancy interrupt is armed, or counters run."""
+        return self.wqs.waits_for_occupancy() or self.perfmon.running
 
     def wq_accepts(self, wq_id: int) -> bool:
         """Would a submission to this WQ be taken now?"""
@@ -100,6 +114,7 @@ class Device:
         if self.state not in (DeviceState.ENABLED, DeviceState.DRAIN):
             return
         self.set_state(DeviceState.HALT, reset_type)
+        self.errors.log.forget(lambda exit: True)
         # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
         self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         self.commands.cut_off()
@@ -119,18 +134,70 @@ class Device:
     def reset_registers(self) -> None:
         """Reset Device: registers.md section 9. Interrupt handles and the MSI-X table stay."""
         self.registers.reset(lambda register: not register.kept and register not in CAPABILITIES and register is not GENSTS)
+        self.perfmon.restart()
         self.interrupts.clear_pending()
         self.interrupts.refresh_permissions()
+
+    def reset(self, kind: ResetType, then: Continuation = lambda: None) -> None:
+        """FLR, warm or cold reset, from any state: every descriptor is abandoned, every register initial, every handle
+        invalid. A halt that needs a stronger reset stays. `then` runs when the device answers again."""
+        assert kind is not ResetType.SOFTWARE, "Reset Device is a command"
+        self._resetting += 1
+        self._abandon(Closed.ABORTED, lambda: self._begin_again(kind, then))
+
+    def remove(self, then: Continuation = lambda: None) -> None:
+        """Surprise removal: reads give all ones, writes go nowhere, portals close for good."""
+        self.present = False
+        self._abandon(Closed.DEVICE_GONE, then)
+        self.registers.vanish()
+
+    def insert(self, then: Continuation = lambda: None) -> None:
+        """A removed device returns, as after power-on."""
+        assert not self.present, f"{self.name} was not removed"
+        self.present = True
+        self.reset(ResetType.COLD, then)
+
+    def _abandon(self, reason: Closed, then: Continuation) -> None:
+        self.registers.answers = False
+        self.commands.forget()
+        self.errors.log.forget(lambda exit: True)
+        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, reason, then)
+
+    def _begin_again(self, kind: ResetType, then: Continuation) -> None:
+        self._resetting -= 1
+        if self._resetting or not self.present:  # a later reset, or the return, does it
+            return then()
+        log.info("%s: %s reset", self.name, kind.name)
+        gensts = self.registers.read(GENSTS)
+        stays_halted = gensts.state is DeviceState.HALT and kind < gensts.reset_type
+        self.registers.power_on()
+        if stays_halted:
+            self.registers.write(gensts)
+        self.platform = self.profile.platform  # the PCI layer of an operating system restores what it had saved
+        self._open_msix()
+        self.perfmon.restart()
+        self.interrupts.restart(self.platform.bus_master)
+        self.registers.answers = True
+        self.resets += 1
+        then()
+
+    def _open_msix(self) -> None:
+        """Power-on masks every entry; see Platform.msix_masked."""
+        for entry in range(self.profile.vectors):
+            self.registers.set(MSIX, entry, masked=self.platform.msix_masked)
 
     # ---- what the engine leaves open -------------------------------------------------------------------------------
 
     def handle_exit(self, exit: Exit) -> None:
-        """FAULT, ERROR or OVERFLOW of one of this device's WQs."""
+        """FAULT, ERROR or OVERFLOW of one of this device's WQs. Of a device that halted or is being reset: the descriptor is
+        swept by the stop that is on its way, and nobody is told."""
+        if not self.registers.answers or self.state is DeviceState.HALT:
+            return
         if exit.kind == native.EXIT_FAULT:
             self._fault(exit)
         elif exit.kind == native.EXIT_ERROR:
-            self.errors.report(report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE))
-            self.port.resume(exit, native.RESUME_FINISH)
+            report = report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE)
+            self.errors.report_exit(report, exit, lambda: self.port.resume(exit, native.RESUME_FINISH))
         else:
             assert exit.kind == native.EXIT_OVERFLOW, f"{self.name}: exit of kind {exit.kind}"
             self._overflow(exit)
@@ -141,15 +208,22 @@ class Device:
         wq = self.registers.read(WQCFG, exit.wq % WQS_PER_DEVICE)
         status = fault_status(exit, wq, self.platform)
         if status is CompletionStatus.CRA_XLAT:
+            if translates(wq, self.platform) and self.errors.log.active:
+                return self.port.resume(exit, native.RESUME_RUN)  # the record comes back as an ERROR, for the log
             if translates(wq, self.platform):
                 self.errors.report(report_of(exit, status, exit.wq % WQS_PER_DEVICE))
             else:
                 self.records_lost += 1
         self.port.resume(exit, native.RESUME_FAIL, status)
 
+    def portal_aborted(self, portal: int) -> None:
+        """What waits for room in the event log is gone with the portal it came from."""
+        self.errors.log.forget(lambda exit: exit.portal == portal)
+
     def _overflow(self, exit: Exit) -> None:
         """`id` posted writes found a dedicated WQ full; 0: a tail that was never granted, one descriptor's worth of error."""
-        self.dropped += exit.id
+        wq_id = exit.wq % WQS_PER_DEVICE
+        self._dropped[wq_id] = self._dropped.get(wq_id, 0) + exit.id
         report = ErrorReport(
             status=CompletionStatus.DWQ_FULL,
             wq_id=exit.wq % WQS_PER_DEVICE,
@@ -165,14 +239,21 @@ class Device:
 
     def statistics(self) -> dict[str, int]:
         """Everything counted, by name."""
-        counted = {"faults": self.faults, "records_lost": self.records_lost, "dropped": self.dropped}
-        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors):
+        counted = {
+            "faults": self.faults,
+            "records_lost": self.records_lost,
+            "dropped": sum(self._dropped.values()),
+            "resets": self.resets,
+        }
+        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors, self.perfmon):
             counted.update(part.statistics())
         return counted
 
     def close(self) -> None:
         """Let go of BAR0; the caller has stopped the engine or this device's WQs."""
         self.port.unregister(self.index)
+        if self.host is not None:
+            self.host.close()
         self.registers.close()
 
 

@@ -8,7 +8,6 @@ Order            requests reach the engine in the order they were made here, als
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from errno import EAGAIN
 from typing import Protocol
 
@@ -25,18 +24,6 @@ VECTORS_PER_DEVICE = 32
 """Global index = device * this + the device's own index (docs/architecture.md)."""
 
 EXITS_PER_TURN_MAX = 256
-
-
-class Closed(IntEnum):
-    """Why a portal was closed: enum idxdd_closed (shm.h)."""
-
-    OPEN = 0
-    WQ_DISABLED = 1
-    ABORTED = 2
-    HALTED = 3
-    REVOKED = 4
-    BY_OWNER = 5
-    DEVICE_GONE = 6
 
 
 class Engine(Protocol):
@@ -64,12 +51,14 @@ class Engine(Protocol):
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = ...,
+        evl_en: bool = ...,
+        evl_drains: bool = ...,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
     def wq_drain(self, wqs: Sequence[int]) -> int: ...
-    def pasid_drain(self, pasid: int) -> int: ...
-    def pasid_abort(self, pasid: int) -> int: ...
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int: ...
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int: ...
     def portal_add(
         self,
         wq: int,
@@ -93,6 +82,7 @@ class Engine(Protocol):
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None: ...
     def vector_mask(self, vector: int, masked: bool) -> bool: ...
     def vector_pending(self, vector: int) -> bool: ...
+    def vector_clear(self, vector: int) -> None: ...
     def vector_post(self, vector: int) -> None: ...
     def handle_config(
         self,
@@ -110,6 +100,8 @@ class ExitHandler(Protocol):
     """A device: decides about the exits of its WQs."""
 
     def handle_exit(self, exit: Exit) -> None: ...
+    def portal_aborted(self, portal: int) -> None:
+        """What this portal (engine's number) had in flight is gone."""
 
 
 class EnginePort:
@@ -187,6 +179,8 @@ class EnginePort:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
         then: Continuation | None = None,
     ) -> None:
         """Let the engine accept descriptors of this WQ (all numbers global)."""
@@ -210,6 +204,8 @@ class EnginePort:
                 user_int_en=user_int_en,
                 privileged_mode=privileged_mode,
                 tc_enabled=tc_enabled,
+                evl_en=evl_en,
+                evl_drains=evl_drains,
             )
 
         self._request(send, then)
@@ -226,13 +222,13 @@ class EnginePort:
         """`then` runs when all that these WQs had accepted is done; they go on meanwhile."""
         self._request(lambda: self.engine.wq_drain(wqs), then)
 
-    def pasid_drain(self, pasid: int, then: Continuation | None = None) -> None:
+    def pasid_drain(self, pasid: int, wqs: Sequence[int], then: Continuation | None = None) -> None:
         """As wq_drain, for the descriptors of one PASID."""
-        self._request(lambda: self.engine.pasid_drain(pasid), then)
+        self._request(lambda: self.engine.pasid_drain(pasid, wqs), then)
 
-    def pasid_abort(self, pasid: int, then: Continuation | None = None) -> None:
-        """Abandon the descriptors of one PASID."""
-        self._request(lambda: self.engine.pasid_abort(pasid), then)
+    def pasid_abort(self, pasid: int, wqs: Sequence[int], then: Continuation | None = None) -> None:
+        """Abandon the descriptors of one PASID in these WQs."""
+        self._request(lambda: self.engine.pasid_abort(pasid, wqs), then)
 
     def portal_add(
         self,
@@ -276,7 +272,15 @@ class EnginePort:
 
     def portal_close(self, portal: int, how: int, reason: int, then: Continuation | None = None) -> None:
         """Accept nothing more from this portal; drain or abort what it had accepted."""
-        self._request(lambda: self.engine.portal_close(portal, how, reason), then)
+
+        def closed() -> None:
+            if how == native.STOP_ABORT:
+                for device in self._devices.values():
+                    device.portal_aborted(portal)
+            if then is not None:
+                then()
+
+        self._request(lambda: self.engine.portal_close(portal, how, reason), closed)
 
     def portal_reopen(self, portal: int, then: Continuation | None = None) -> None:
         """At its client's request, after it was closed."""
@@ -307,6 +311,15 @@ class EnginePort:
         layout = native.LAYOUT
         offset = layout["published_device.wq"] + wq * layout["published_device.wq[]"]
         return self._published.load32(offset + layout["wq_statistics.occupancy"])
+
+    def wq_statistic(self, wq: int, name: str) -> int:
+        """A counter of struct idxdd_wq_statistics, since the engine began."""
+        if self._published is None:
+            return 0
+        layout = native.LAYOUT
+        return self._published.load64(
+            layout["published_device.wq"] + wq * layout["published_device.wq[]"] + layout[f"wq_statistics.{name}"]
+        )
 
     def statistics(self) -> dict[str, int]:
         """Exits seen, requests not yet acknowledged, requests that wait for room."""

@@ -44,17 +44,12 @@ class Interrupts:
         self._port = port
         self._semaphores = list(semaphores)
         self._mmio_buffer = mmio_buffer
-        self._bus_master = bus_master
         self._masked: set[int] = set()
         self._handles: set[int] = set()
         self.causes_raised = self.entries_raised = 0
         for entry in range(vectors):
             self._configure(entry)
-            self._apply_mask(entry)
-        if not self.handles_by_command:
-            self._handles.update(range(vectors))
-        for entry in range(vectors):
-            self._refresh_handle(entry)
+        self.restart(bus_master)
         registers.on_write(MSIX, self._table_written)
         registers.on_write(MSIXPERM, self._permission_written)
 
@@ -87,6 +82,24 @@ class Interrupts:
         self._port.engine.vector_post(self._global(entry))
         self.refresh()
 
+    def restart(self, bus_master: bool) -> None:
+        """As after power-on, with the tables as the registers hold them: nothing pends, no handle was given."""
+        self._bus_master = bus_master
+        entries = range(self._registers.profile.vectors)
+        for entry in entries:
+            self._port.engine.vector_clear(self._global(entry))
+            self._apply_mask(entry)
+        self._handles = set() if self.handles_by_command else set(entries)
+        self.refresh_permissions()
+
+    def revoke_handles(self) -> bool:
+        """Every handle that was given becomes invalid, and the driver is told, if there was one (registers.md section 5)."""
+        if not self.handles_by_command or not self._handles:
+            return False
+        self._handles.clear()
+        self.refresh_permissions()
+        return self.raise_cause(InterruptCause.INT_HANDLE_REVOKED)
+
     # ---- MSI-X -----------------------------------------------------------------------------------------------------
 
     def set_bus_master(self, bus_master: bool) -> None:
@@ -102,15 +115,9 @@ class Interrupts:
             self._registers.write(PBA(pending))
 
     def clear_pending(self) -> None:
-        """Reset Device: what waits behind a mask is forgotten. The engine sends a pending bit when its mask opens, so it is
-        let out once into a pending word that is set already, where it coalesces with nothing."""
-        swallow = bytearray(b"\1\0\0\0")
+        """Reset: what waits behind a mask is forgotten."""
         for entry in sorted(self._masked):
-            if self._port.engine.vector_pending(self._global(entry)):
-                self._port.engine.vector_config(self._global(entry), self._semaphores[entry], swallow, 0)
-                self._port.engine.vector_mask(self._global(entry), False)
-                self._port.engine.vector_mask(self._global(entry), True)
-                self._configure(entry)
+            self._port.engine.vector_clear(self._global(entry))
         self.refresh()
 
     def _configure(self, entry: int) -> None:

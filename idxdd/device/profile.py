@@ -1,8 +1,7 @@
 """Capability profiles: what a device of one generation can do. Data, no behaviour.
 
 registerfile.py turns a profile into capability registers and reset values. Whatever this device does not do yet is not
-advertised, whatever the generation: opcodes outside IMPLEMENTED, inter-domain operations, interrupt message storage,
-performance counters.
+advertised, whatever the generation: opcodes outside IMPLEMENTED, inter-domain operations, interrupt message storage.
 """
 
 from collections.abc import Mapping
@@ -11,6 +10,15 @@ from types import MappingProxyType
 
 from idxdd.spec.codes import Command, Opcode
 
+INTER_DOMAIN_OPCODES = frozenset(
+    {
+        Opcode.UPDATE_WINDOW,
+        Opcode.INTER_DOMAIN_COPY,
+        Opcode.INTER_DOMAIN_FILL,
+        Opcode.INTER_DOMAIN_COMPARE,
+        Opcode.INTER_DOMAIN_COMPVAL,
+    }
+)
 IMPLEMENTED = frozenset(
     {
         Opcode.NOOP,
@@ -19,14 +27,25 @@ IMPLEMENTED = frozenset(
         Opcode.MEMMOVE,
         Opcode.MEMFILL,
         Opcode.COMPARE,
+        Opcode.COMPVAL,
+        Opcode.CR_DELTA,
+        Opcode.AP_DELTA,
+        Opcode.DUALCAST,
+        Opcode.TRANSL_FETCH,
         Opcode.CRCGEN,
         Opcode.COPY_CRC,
+        Opcode.DIF_CHECK,
+        Opcode.DIF_INS,
+        Opcode.DIF_STRP,
+        Opcode.DIF_UPDT,
+        Opcode.DIX_GEN,
+        Opcode.CFLUSH,
     }
 )
 """The one list of operations the engine executes; OPCAP is a generation's list cut down to it."""
 
 DSA1_OPCODES = frozenset({*range(0x0A), *range(0x10, 0x16), 0x20})
-DSA2_OPCODES = DSA1_OPCODES | {0x0A, 0x17, 0x21, 0x23, 0x24, 0x25, 0x26}
+DSA2_OPCODES = DSA1_OPCODES | {0x0A, 0x17} | INTER_DOMAIN_OPCODES
 
 BASIC_COMMANDS = frozenset(Command(code) for code in range(1, 13))
 """What a device without CMDCAP supports (registers.md section 6)."""
@@ -71,6 +90,7 @@ class Profile:
     cache_control: bool = True
     dest_readback: bool = True
     drain_readback: bool = True
+    translation_fetch_stride: bool = True
     fill16: bool = True
     crc64: bool = True
     fault_info: bool = True
@@ -102,6 +122,13 @@ class Profile:
     vectors: int = 9
     int_handles_max: int = 9
     """Interrupt handles that may be out at the same time; a request beyond is answered 0x42."""
+    # performance monitor
+    perf_counters: int = 8
+    perf_counter_width: int = 48
+    perf_events: tuple[int, ...] = (0x33, 0x1, 0xA, 0, 0x9)
+    """EVNTCAP by category: the events that perfmon.EVENTS can count."""
+    perf_filters: int = 1
+    """Bit n = filter n; 0 is by WQ."""
     platform: Platform = field(default_factory=Platform)
 
     def __post_init__(self) -> None:
@@ -109,6 +136,8 @@ class Profile:
         assert 0 < self.groups <= 8, "OFFSETS leaves room for 8 groups"
         assert 0 < self.engines <= 64
         assert 0 < self.vectors <= 32, "global vector = device * 32 + entry"
+        assert 0 < self.perf_counters <= 32
+        assert 0 < self.perf_counter_width <= 64
         assert self.wqcfg_size_bytes in (32, 64)
         assert not self.op_config or self.wqcfg_size_bytes == 64, "op_config lies in the second half of WQCFG"
 
@@ -129,6 +158,7 @@ DSA1 = Profile(
     opcodes=DSA1_OPCODES,
     wqcfg_size_bytes=32,
     drain_readback=False,
+    translation_fetch_stride=False,
     fill16=False,
     crc64=False,
     fault_info=False,

@@ -17,13 +17,17 @@ from idxdd.native import _native as native
 from idxdd.spec.codes import DeviceState, WqState
 from idxdd.spec.layout import Access, Field, Register, Table
 from idxdd.spec.registers import (
+    CAPABILITIES,
     CMDCAP,
+    CNTRCAP,
+    CNTRCFG,
     DSACAP0,
     DSACAP1,
     DSACAP2,
     ENGCAP,
     EVLCFG,
     EVLSTATUS,
+    EVNTCAP,
     GENCAP,
     GENCFG,
     GENSTS,
@@ -37,6 +41,8 @@ from idxdd.spec.registers import (
     MSIXPERM,
     OFFSETS,
     OPCAP,
+    PERFCAP,
+    PERFMON,
     REGISTERS,
     TABLES,
     VERSION,
@@ -51,7 +57,7 @@ BAR0_SIZE_BYTES = 0x10000
 BUS_WIDTHS_BYTES = frozenset({1, 2, 4, 8})
 DWORD = 0xFFFF_FFFF
 
-TABLE_PLACES = OFFSETS.encode(msix_perm=0x400, grpcfg=0x600, wqcfg=0x800)
+TABLE_PLACES = OFFSETS.encode(msix_perm=0x400, grpcfg=0x600, wqcfg=0x800, perfmon=0x1000)
 """The map recommended in registers.md section 2.4; tables this device does not have read 0."""
 
 ABSENT: dict[type[Register], Callable[[Profile], bool]] = {
@@ -62,6 +68,7 @@ ABSENT: dict[type[Register], Callable[[Profile], bool]] = {
     IDBR: lambda profile: True,
     IMS: lambda profile: True,
     IDPT: lambda profile: True,
+    CNTRCAP: lambda profile: True,
 }
 """Registers that exist only with a capability: without it they read 0 and writes are ignored."""
 
@@ -121,6 +128,8 @@ class RegisterFile:
         self._words = native.Words(buffer)
         self._hooks: dict[type[Register], Hook] = {}
         self.writes = self.ignored = 0
+        self.answers = True
+        """False: the bus finds nobody (a reset is under way, or the device is gone); every write is ignored."""
         self.capabilities = capabilities(profile)
         self._places = dict(self._entries())
         self._cells = {
@@ -128,16 +137,28 @@ class RegisterFile:
             for (register, index), offset in self._places.items()
             for cell in cells(register, index, profile)
         }
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Everything as it is when the device appears."""
         for dword in range(0, BAR0_SIZE_BYTES, 4):
             self._words.store32(dword, 0)
         for capability in self.capabilities:
             if (type(capability), 0) in self._places:
                 self.write(capability)
+        for category, events in enumerate(self.profile.perf_events):
+            self.write(EVNTCAP.encode(events=events), category)
         self.reset(lambda register: register not in CAPABILITIES)
+
+    def vanish(self) -> None:
+        """All ones, as a bus reads where nobody answers."""
+        self.answers = False
+        for dword in range(0, BAR0_SIZE_BYTES, 4):
+            self._words.store32(dword, DWORD)
 
     def _entries(self) -> Iterator[tuple[tuple[type[Register], int], int]]:
         """Every register or table entry this device has, and its offset."""
-        for register in (*REGISTERS, *TABLES):
+        for register in (*REGISTERS, *TABLES, *PERFMON):
             if register in ABSENT and ABSENT[register](self.profile):
                 continue
             if issubclass(register, Table):
@@ -236,16 +257,21 @@ class RegisterFile:
         """Apply one posted write by the access mode of every bit it covers; what may not be written is ignored and counted."""
         self.writes += 1
         taken = False
-        if on_bus(offset, width):
+        if self.answers and on_bus(offset, width):
             shift = 8 * (offset & 3)
             lanes = (1 << 8 * width) - 1 << shift
             placed = value << shift & lanes
-            for dword in range(2 if width == 8 else 1):
-                at = (offset & ~3) + 4 * dword
-                taken |= self._write_dword(at, placed >> 32 * dword & DWORD, lanes >> 32 * dword & DWORD)
+            places = [(offset & ~3) + 4 * dword for dword in range(2 if width == 8 else 1)]
+            masks = [self._writable(at) for at in places]  # of both halves, before the first can lock the second
+            for dword, (at, writable) in enumerate(zip(places, masks, strict=True)):
+                taken |= self._write_dword(at, placed >> 32 * dword & DWORD, lanes >> 32 * dword & DWORD, writable)
         self.ignored += not taken
 
-    def _write_dword(self, offset: int, value: int, lanes: int) -> bool:
+    def _writable(self, offset: int) -> int:
+        cell = self._cells.get(offset)
+        return 0 if cell is None else sum(mask for access, mask in cell.masks if self._is_open(access, cell))
+
+    def _write_dword(self, offset: int, value: int, lanes: int, writable: int) -> bool:
         cell = self._cells.get(offset)
         if cell is None:
             return False
@@ -256,7 +282,7 @@ class RegisterFile:
             self._announce(cell, value, 0, 0)
             return True
         before = self._words.load32(offset)
-        writable = sum(mask for access, mask in cell.masks if self._is_open(access, cell)) & lanes
+        writable &= lanes
         acknowledged = cell.mask(Access.W1C) & lanes
         after = (before & ~writable | value & writable) & ~(value & acknowledged)
         if after != before:
@@ -273,8 +299,10 @@ class RegisterFile:
 
     def _is_open(self, access: Access, cell: Cell) -> bool:
         """May a bus write change fields of this access mode now? Halt opens what Disabled opens."""
-        if access is Access.RW:
+        if access in (Access.RW, Access.RWV):
             return True
+        if access is Access.RW_COUNTER_DISABLED:
+            return not self.get(CNTRCFG.enable, cell.index)
         state = self.get(GENSTS.state)
         if access is Access.RW_DEVICE_DISABLED:
             return state in (DeviceState.DISABLED, DeviceState.HALT)
@@ -326,6 +354,7 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             overlap_copy=profile.overlap_copy,
             cache_control=profile.cache_control,
             cmd_cap=profile.commands is not None,
+            translation_fetch_stride=profile.translation_fetch_stride,
             dest_readback=profile.dest_readback,
             drain_readback=profile.drain_readback,
             fill16=profile.fill16,
@@ -372,8 +401,13 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
         DSACAP0(0),
         DSACAP1(0),
         DSACAP2(0),
+        PERFCAP.encode(
+            num_counters=profile.perf_counters,
+            counter_width=profile.perf_counter_width,
+            num_event_categories=len(profile.perf_events),
+            global_categories=sum(1 << category for category, events in enumerate(profile.perf_events) if events),
+            filters=profile.perf_filters,
+            freeze=True,
+            overflow_int=True,
+        ),
     )
-
-
-CAPABILITIES = frozenset({VERSION, GENCAP, WQCAP, GRPCAP, ENGCAP, OPCAP, OFFSETS, CMDCAP, IDCAP, DSACAP0, DSACAP1, DSACAP2})
-"""Set once, by no reset."""

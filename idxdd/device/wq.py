@@ -8,13 +8,15 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Closed, Continuation, EnginePort
+from idxdd.device.engineport import GROUPS_PER_DEVICE, WQS_PER_DEVICE, Continuation, EnginePort
+from idxdd.device.evl import EventLog
 from idxdd.device.interrupts import Interrupts
 from idxdd.device.profile import Platform
 from idxdd.device.registerfile import BusWrite, RegisterFile
 from idxdd.device.state import change_wq
 from idxdd.native import _native as native
-from idxdd.spec.codes import DeviceState, WqMode, WqState
+from idxdd.shm.closed import Closed
+from idxdd.spec.codes import DeviceState, Opcode, WqMode, WqState
 from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
 
 log = logging.getLogger(__name__)
@@ -30,12 +32,19 @@ class Wqs:
     """WQs 0..profile.wqs - 1 of one device."""
 
     def __init__(
-        self, device: int, registers: RegisterFile, port: EnginePort, interrupts: Interrupts, platform: Callable[[], Platform]
+        self,
+        device: int,
+        registers: RegisterFile,
+        port: EnginePort,
+        interrupts: Interrupts,
+        log: EventLog,
+        platform: Callable[[], Platform],
     ) -> None:
         self._device = device
         self._registers = registers
         self._port = port
         self._interrupts = interrupts
+        self._log = log
         self._platform = platform
         self.count = registers.profile.wqs
         self.occupancy_interrupts = 0
@@ -44,6 +53,11 @@ class Wqs:
     def index(self, wq_id: int) -> int:
         """Global index."""
         return self._device * WQS_PER_DEVICE + wq_id
+
+    @property
+    def indices(self) -> list[int]:
+        """Global indices of all of them."""
+        return [self.index(wq_id) for wq_id in range(self.count)]
 
     def config(self, wq_id: int) -> WQCFG:
         """The WQ's registers now."""
@@ -80,6 +94,8 @@ class Wqs:
         registers, wq = self._registers, self.config(wq_id)
         opcap = registers.read(OPCAP).opcodes
         operations = wq.op_config & opcap if registers.read(WQCAP).op_config else opcap
+        if not self._platform().ats or wq.wq_ats_disable:
+            operations &= ~(1 << Opcode.TRANSL_FETCH)  # operations.md section 4, row 5
 
         def enabled() -> None:
             if self._registers.get(WQCFG.wq_thresh, wq_id) != wq.wq_thresh:  # writable at all times, so also meanwhile
@@ -103,14 +119,21 @@ class Wqs:
             priv=wq.priv,
             user_int_en=registers.read(GENCFG).user_int_en,
             privileged_mode=self._platform().privileged_mode,
+            evl_en=self._log.active,
+            evl_drains=self._log.active and not requests_pages(wq, self._platform()),
             then=enabled,
         )
 
     def stop(self, wq_ids: Iterable[int], how: int, reason: int, then: Continuation) -> None:
         """Drain or abort these WQs and accept nothing more; `then` runs when nothing of theirs is left."""
-        indices = [self.index(wq_id) for wq_id in wq_ids]
-        if indices:
-            self._port.wq_stop(indices, how, reason, then)
+        stopped = frozenset(wq_ids)
+
+        def nothing_left() -> None:
+            self._log.forget_wqs(stopped)
+            then()
+
+        if stopped:
+            self._port.wq_stop([self.index(wq_id) for wq_id in sorted(stopped)], how, reason, nothing_left)
         else:
             then()
 
@@ -140,6 +163,15 @@ class Wqs:
                 then()
 
         self.stop(aborted, native.STOP_ABORT, Closed.ABORTED, when_done(start_again))
+
+    def abort_pasid(self, pasid: int, then: Continuation) -> None:
+        """Abandon what one PASID has in these WQs."""
+
+        def nothing_left() -> None:
+            self._log.forget_wqs(range(self.count), pasid)
+            then()
+
+        self._port.pasid_abort(pasid, self.indices, nothing_left)
 
     def group(self, wq_id: int) -> int:
         """The group that holds the WQ; Enable Device made sure that there is one."""
@@ -187,3 +219,8 @@ class Wqs:
     def statistics(self) -> dict[str, int]:
         """WQs Enabled, and occupancy interrupts raised."""
         return {"wqs_enabled": len(self.enabled()), "occupancy_interrupts": self.occupancy_interrupts}
+
+
+def requests_pages(wq: WQCFG, platform: Platform) -> bool:
+    """May a fault of this WQ ask the host for the page? (registers.md 1.2: without translation PRS is ignored)"""
+    return platform.ats and platform.prs and not wq.wq_ats_disable and not wq.wq_prs_disable

@@ -11,7 +11,7 @@ from idxdd.driver.device import disable_device, enable_device, reset_device, unm
 from idxdd.driver.state import DriverState
 from idxdd.driver.submit import drain_gate
 from idxdd.driver.workqueue import DriverError, Steps
-from idxdd.driver.wq import GATE_CLOSED, GATE_DEAD, Wq, drv_disable_wq, drv_enable_wq, set_pasid
+from idxdd.driver.wq import GATE_CLOSED, GATE_DEAD, Wq, drv_disable_wq, drv_enable_wq, enable_wq, set_pasid
 from idxdd.spec.codes import Command, DriverStatus, ResetType, WqType
 from idxdd.spec.registers import GENCFG
 
@@ -52,11 +52,15 @@ def unbind_device(device: Device) -> Steps:
 def take_halt(device: Device, config: DeviceConfig | None) -> Steps:
     """The work after a halt: recover from a software halt, give up on any other."""
     reset_type = device.reset_type
-    if reset_type is ResetType.SOFTWARE and config is not None:
+    if reset_type is ResetType.SOFTWARE and "DEF-02" in device.quirks:
+        yield from device_reinit_as_shipped(device)
+    elif reset_type is ResetType.SOFTWARE and config is not None:
         yield from device_reinit(device, config)
     else:
-        yield from _flush_kernel_wqs(device, GATE_DEAD)
+        yield from _flush_kernel_wqs(device, GATE_DEAD, keep="DEF-12" in device.quirks)
         device.clear_state()
+        if "DEF-03" not in device.quirks:
+            device.set_state(DriverState.HALTED)
         device.log(
             "error", f"idxd halted, need {'FLR' if reset_type is ResetType.FLR else 'system reset'}.", device=device.name
         )
@@ -83,21 +87,45 @@ def device_reinit(device: Device, config: DeviceConfig) -> Steps:
             wq.set_gate(GATE_DEAD)
 
 
+def device_reinit_as_shipped(device: Device) -> Steps:
+    """The kernel's own (DEF-02): the reset's clearing takes the configuration that the next step writes."""
+    yield from reset_device(device)
+    try:
+        if device.caps.gencap.config_en:
+            write_configuration(device)
+        yield from enable_device(device)
+    except DriverError:
+        device.clear_state()
+        return
+    for wq in device.wqs:
+        if device.block.enabled_bitmap >> wq.id & 1:
+            try:
+                yield from enable_wq(wq)
+            except DriverError:
+                _give_up(wq)
+
+
 def _reenable_wq(wq: Wq, wq_type: WqType) -> Steps:
     try:
         yield from drv_enable_wq(wq, wq_type)
         if wq_type is WqType.USER and wq.dedicated and wq.block.pasid:
             yield from set_pasid(wq, wq.block.pasid)
     except DriverError:
-        wq.device.block.enabled_bitmap &= ~(1 << wq.id)
-        wq.device.log("warning", f"Unable to re-enable wq {wq.label}", device=wq.device.name, wq=wq.label)
+        _give_up(wq)
 
 
-def _flush_kernel_wqs(device: Device, gate: int) -> Steps:
-    """Close the gates of kernel WQs and complete what their lists hold: the device has dropped it."""
+def _give_up(wq: Wq) -> None:
+    wq.device.block.enabled_bitmap &= ~(1 << wq.id)
+    wq.device.log("warning", f"Unable to re-enable wq {wq.label}", device=wq.device.name, wq=wq.label)
+
+
+def _flush_kernel_wqs(device: Device, gate: int, *, keep: bool = False) -> Steps:
+    """Close the gates of kernel WQs and, unless `keep`, complete what their lists hold: the device has dropped it."""
     for wq in device.wqs:
         if wq.type is WqType.KERNEL:
             yield from drain_gate(wq, gate)
+            if keep:
+                continue
             for channel in wq.channels.values():
                 channel.flush_pending()
             wq.set_int_handle(None)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def cmd_exec(device: Device, command: Command, operand: int) -> Steps:
-    """Send a command and wait for its interrupt, without time-out. Returns the whole CMDSTS, or 0x03 when halted."""
+    """Send a command and wait for its interrupt, without time-out. Returns CMDSTS.error, or 0x03 when halted.
+
+    The whole CMDSTS for Request Interrupt Handle, whose result counts, and for every command under DEF-16.
+    """
     if _refused(device, command):
         return int(CmdErr.HW_ERR)
     yield Wait(f"{device.name}: the command register", lambda: not device.command_running)
@@ -49,7 +52,8 @@ def _await(device: Device, command: Command, operand: int) -> Steps:
             break
         sts = device.mmio.read(CMDSTS)
         if not sts.active:
-            status = sts.raw
+            whole = command is Command.REQUEST_INT_HANDLE or "DEF-16" in device.quirks
+            status = sts.raw if whole else int(sts.error)
             break
     device.block.cmd_status = status & 0xFF
     _settle(device, command, operand, status)
@@ -100,7 +104,9 @@ def apply_effect(device: Device, command: Command, operand: int, status: int) ->
             device.block.enabled_bitmap &= ~(1 << wq.id)
     elif command is Command.RESET_WQ:
         for wq in _selected(device, operand):
-            wq.cleanup()  # the bitmap bit stays (DEF-09)
+            wq.cleanup()
+            if "DEF-09" not in device.quirks:
+                device.block.enabled_bitmap &= ~(1 << wq.id)
 
 
 def adopt_command(device: Device) -> None:
@@ -129,7 +135,7 @@ def _refused(device: Device, command: Command) -> bool:
     gensts = device.mmio.read(GENSTS)
     if gensts.state is not DeviceState.HALT:
         return False
-    if command is Command.RESET_DEVICE and gensts.reset_type is ResetType.SOFTWARE:
+    if command is Command.RESET_DEVICE and gensts.reset_type is ResetType.SOFTWARE and "DEF-02" not in device.quirks:
         return False
     device.log("warning", "Device is HALTED!", device=device.name)
     return True

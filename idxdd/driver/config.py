@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAME_MAX: Final = 1024
 DRIVER_NAME_MAX: Final = 128
+TEXT_MAX: Final = 300
+"""Characters of a problem's path, rule or fix: what is wrong may be long itself."""
 SIZE_DEFAULT: Final = 16
 """A WQ with a type but no size gets this many entries."""
 DRIVER_OF: Final = {WqType.USER: "user", WqType.KERNEL: "dmaengine"}
@@ -132,6 +134,7 @@ def _words(*lines: str) -> frozenset[str]:
 _DEVICE_LISTS: Final = frozenset(
     {"groups", "ungrouped_workqueues", "ungrouped_engines", "ungrouped workqueues", "ungrouped engines"}
 )
+_LOOSE_WQS: Final = frozenset({"ungrouped_workqueues", "ungrouped workqueues"})
 _DEVICE_FACTS: Final = _words(
     "max_groups max_work_queues max_engines max_work_queues_size work_queue_size numa_node ims_size max_batch_size",
     "max_transfer_size gen_cap op_cap configurable pasid_enabled max_read_buffers max_tokens cdev_major version state errors",
@@ -148,7 +151,7 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def refuse(self, path: str, rule: str, code: str, fix: str) -> None:
-        self.problems.append(Problem(path, rule, code, fix))
+        self.problems.append(Problem(path[:TEXT_MAX], rule[:TEXT_MAX], code, fix[:TEXT_MAX]))
 
     def obj(self, value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
@@ -198,8 +201,8 @@ class _Reader:
 
     def text(self, owner: dict[str, Any], key: str, path: str, length_max: int) -> str:
         value = owner.get(key, "")
-        if not isinstance(value, str) or len(value) > length_max:
-            self.refuse(f"{path}.{key}", f"must be a string of at most {length_max} characters", "EINVAL", "shorten it")
+        if not isinstance(value, str) or len(value.encode(errors="replace")) > length_max:
+            self.refuse(f"{path}.{key}", f"must be a string of at most {length_max} bytes", "EINVAL", "shorten it")
             return ""
         return value.strip()
 
@@ -222,7 +225,11 @@ class _Reader:
     def keys(self, owner: dict[str, Any], path: str, known: frozenset[str]) -> None:
         for key in owner:
             if key not in known:
-                self.refuse(f"{path}.{key}", "is not a known key", "ENOENT", f"known: {', '.join(sorted(known))}")
+                from difflib import get_close_matches
+
+                close = get_close_matches(key, known, 1)
+                fix = f"write {close[0]}" if close else f"known: {', '.join(sorted(known))}"
+                self.refuse(f"{path}.{key}", "is not a known key", "ENOENT", fix)
 
 
 def parse_config(config: Any, devices: dict[str, tuple[int, Capabilities]]) -> tuple[list[DeviceConfig], list[Problem]]:
@@ -273,6 +280,12 @@ def _parse_device(read: _Reader, obj: dict[str, Any], path: str, name: str, inde
         if any(other.id == group_id for other in config.groups):
             read.refuse(f"{at}.dev", "this group is there twice", "EEXIST", "merge them")
         _parse_group(read, group, at, group_id, config, caps)
+    for key in _LOOSE_WQS & obj.keys():
+        for position, value in enumerate(read.array(obj, key, path)):
+            at = f"{path}.{key}[{position}]"
+            wq = _parse_wq(read, read.obj(value, at), at, -1, index, caps)
+            if wq != WqConfig(wq.id, -1):  # what list prints of an idle one is no setting
+                _add_wq(read, at, wq, config)
     _check_device(read, path, config, caps)
     return config
 
@@ -299,12 +312,7 @@ def _parse_group(
     config.groups.append(group)
     for position, value in enumerate(read.array(obj, "grouped_workqueues", path)):
         at = f"{path}.grouped_workqueues[{position}]"
-        wq = _parse_wq(read, read.obj(value, at), at, group_id, config.index, caps)
-        if any(other.id == wq.id for other in config.wqs):
-            read.refuse(
-                f"{at}.dev", f"wq{config.index}.{wq.id} is there twice", CmdErr.GROUP_WQ_CONFIG.name, "keep it in one group"
-            )
-        config.wqs.append(wq)
+        _add_wq(read, at, _parse_wq(read, read.obj(value, at), at, group_id, config.index, caps), config)
     for position, value in enumerate(read.array(obj, "grouped_engines", path)):
         at = f"{path}.grouped_engines[{position}]"
         engine = read.obj(value, at)
@@ -319,6 +327,14 @@ def _parse_group(
                 "keep it in one group",
             )
         config.engines[number] = group_id
+
+
+def _add_wq(read: _Reader, path: str, wq: WqConfig, config: DeviceConfig) -> None:
+    if any(other.id == wq.id for other in config.wqs):
+        rule = f"wq{config.index}.{wq.id} is there twice"
+        read.refuse(f"{path}.dev", rule, CmdErr.GROUP_WQ_CONFIG.name, "keep it in one group")
+    config.wqs.append(wq)
+    config.wqs.sort(key=lambda wq: wq.id)
 
 
 def _parse_wq(read: _Reader, obj: dict[str, Any], path: str, group_id: int, device: int, caps: Capabilities) -> WqConfig:
@@ -363,7 +379,7 @@ def _parse_op_config(read: _Reader, obj: dict[str, Any], path: str, caps: Capabi
     if value & ~caps.opcap.raw:
         read.refuse(f"{path}.op_config", "sets opcodes that op_cap does not have", CmdErr.WQ_OP_CONFIG.name, "clear those bits")
         return None
-    return value
+    return None if value == caps.opcap.raw else value
 
 
 def _check_wq(read: _Reader, path: str, wq: WqConfig, caps: Capabilities) -> None:
@@ -399,7 +415,7 @@ def _check_device(read: _Reader, path: str, config: DeviceConfig, caps: Capabili
     if total > caps.wqcap.total_wq_size:
         rule = f"the sizes of all WQs add up to {total}, the device has {caps.wqcap.total_wq_size}"
         read.refuse(path, rule, CmdErr.WQ_SIZE_SUM_ERANGE.name, "make WQs smaller")
-    if not config.wqs:
+    if not any(wq.group_id >= 0 for wq in config.wqs):
         read.refuse(
             f"{path}.groups", "no WQ is in a group", DriverStatus.WQ_NONE_CONFIGURED.name, "add a WQ to grouped_workqueues"
         )

@@ -12,6 +12,7 @@ from errno import ENXIO, EOPNOTSUPP
 from typing import TYPE_CHECKING, Protocol
 
 from idxdd.driver.commands import cmd_exec, cmd_poll
+from idxdd.driver.quirks import DEFAULT_QUIRKS
 from idxdd.driver.state import DeviceBlock, DriverState
 from idxdd.driver.workqueue import DriverError, Steps
 from idxdd.driver.wq import Wq
@@ -101,6 +102,8 @@ class Device:
     """A halt was taken while a command was in flight: its waiter gets 0x03 (DEF-01)."""
     wake_pollers: Callable[[Wq], None] = lambda wq: None
     """Called with each user WQ whose error queue is woken."""
+    quirks: frozenset[str] = DEFAULT_QUIRKS
+    """DEF-* that are reproduced."""
 
     def read_capabilities(self) -> None:
         """Size everything by what the hardware says."""

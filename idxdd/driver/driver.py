@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import bind, irq, revoke
+from idxdd.driver import bind, irq, resubmit, revoke
 from idxdd.driver.adopt import adopt_device, adopt_gates, settle_device
 from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_config
 from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
+from idxdd.driver.load import VERBS, check_driver_name
+from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.state import CHANNELS_MAX, SWERR_SAVED, VERSION, DriverState, StateSegment
 from idxdd.driver.submit import Channel, fence_channel
 from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
 
 _PENDING: Final = LAYOUT["mmio.pending"]
 _WQS_PER_DEVICE: Final = LAYOUT["wqs_per_device_max"]
-CHANNEL_FDS: Final = 5
-"""channel, completion ring, portal client's page, wake socket, pidfd"""
+PROBLEMS_TEXT_MAX: Final = 4096
+CHANNEL_FDS: Final = 9
+"""channel, completion ring, portal client's page, wake socket, pidfd; our own portal's two pages, doorbell, wake socket"""
 
 Message = dict[str, Any]
 Key = tuple[str, int]
@@ -63,12 +66,17 @@ class Driver:
         windows: Sequence[DeviceWindow],
         emit: Callable[[Message], None],
         *,
+        published_device: int,
         generation: int = 0,
         clock: Clock = CLOCK,
+        quirks: Sequence[str] = (),
     ) -> None:
-        """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link."""
+        """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link.
+        `published_device`: descriptor of struct idxdd_published_device, the caller's."""
         self.state = StateSegment(state)
         self.published = Words(published)
+        self._published_device = published_device
+        self._quirks = parse_quirks(quirks)
         self.clock = clock
         self.generation = generation
         self.works = WorkQueue()
@@ -80,14 +88,14 @@ class Driver:
         self._question = 0
         self._held: list[tuple[int, str, Message, list[int]]] = []
         self._vectors = {window.index: window.vectors for window in windows}
-        self._hand_over = irq.Handovers(self._queue_revoke, self._queue_halt, self._queue_fence)
+        self._hand_over = irq.Handovers(self._queue_revoke, self._queue_halt, self._queue_fence, self._queue_resubmit)
         self.devices = {window.index: self._device(window) for window in windows}
 
     def _device(self, window: DeviceWindow) -> Device:
         block = self.state.device(window.index)
         return Device(
             window.index, window.name, window.mmio, self.published, block, self.clock, self.log, self.reserve_log_numbers,
-            wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}),
+            wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}), quirks=self._quirks,
         )  # fmt: skip
 
     # ---- log, questions ----
@@ -145,7 +153,7 @@ class Driver:
         return self.works.polls
 
     def _queue_revoke(self, device: Device) -> None:
-        steps = revoke.int_handle_revoke(device, lambda wq: irq.wq_thread(wq, self._hand_over))
+        steps = revoke.int_handle_revoke(device, lambda wq: irq.wq_thread(wq, self._hand_over, resubmit=False))
         self.works.queue(("device", device.index), f"{device.name}: handle revoke", steps)
 
     def _queue_halt(self, device: Device, reset_type: ResetType) -> None:
@@ -154,6 +162,12 @@ class Driver:
 
     def _queue_fence(self, channel: Channel, why: str) -> None:
         self.works.queue(("channel", channel.number), f"channel {channel.number}: fence", fence_channel(channel, why))
+
+    def _queue_resubmit(self, channel: Channel, ticket: int) -> None:
+        if ticket not in channel.resubmitting:
+            channel.resubmitting.add(ticket)
+            device = channel.wq.device
+            self.works.queue(("device", device.index), f"{channel.wq.label}: resubmit", resubmit.resubmit(channel, ticket))
 
     # ---- verbs ----
     def verb(self, number: int, name: str, arguments: Message, fds: Sequence[int] = ()) -> None:
@@ -240,6 +254,8 @@ class Driver:
         for channel in self.channels.values():
             if not channel.live and not channel.fenced:
                 self._queue_fence(channel, "a predecessor had begun to")
+            elif channel.live and channel.block.resubmit:
+                self._go_on_resubmitting(channel)
         for device in self.devices.values():
             for vector in range(len(device.wqs) + 1):
                 self.interrupt(device.index, vector)
@@ -248,19 +264,27 @@ class Driver:
             self.verb(*verb)
         return {"channels": sorted(self.channels)}
 
+    def _go_on_resubmitting(self, channel: Channel) -> None:
+        """A predecessor's record: what it did not submit, it may have cleared the status of already."""
+        if resubmit.was_submitted(channel):
+            channel.block.resubmit = 0
+        else:
+            self._queue_resubmit(channel, channel.block.resubmit)
+
     def _stored_configs(self, fresh: bool) -> dict[str, DeviceConfig]:
         text = None if fresh else self.state.load_config()
         if text is None:
             return {}
         for device in self.devices.values():
             device.read_capabilities()
-        return self._parse(json.loads(text))
+        return self._parse(json.loads(text), checked=False)
 
-    def _parse(self, config: Any) -> dict[str, DeviceConfig]:
+    def _parse(self, config: Any, *, checked: bool = True) -> dict[str, DeviceConfig]:
+        """`checked` is off for what is stored: attribute by attribute, it need not be fit to be enabled yet."""
         known = {device.name: (device.index, device.caps) for device in self.devices.values()}
         parsed, problems = parse_config(config, known)
-        if problems:
-            raise DriverError(EINVAL, "config: " + "; ".join(str(problem) for problem in problems))
+        if problems and checked:
+            raise DriverError(EINVAL, ("config: " + "; ".join(str(problem) for problem in problems))[:PROBLEMS_TEXT_MAX])
         return {device.name: device for device in parsed}
 
     def _count_opens(self) -> None:
@@ -309,15 +333,14 @@ class Driver:
                 yield from bind.bind_device(device, settings)
             for wq_settings in settings.wqs:
                 wq = device.wqs[wq_settings.id]
-                if wq_settings.type is not WqType.NONE and not wq.block.bound:
+                if wq_settings.type is not WqType.NONE and wq_settings.group_id >= 0 and not wq.block.bound:
                     yield from drv_enable_wq(wq, wq_settings.type)
         return {}
 
     def _verb_enable_device(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
         _close_all(fds)
         device = self._find_device(arguments)
-        if device.name not in self.configs:
-            raise DriverError(EINVAL, f"{device.name}: no configuration names this device")
+        self.configs.setdefault(device.name, DeviceConfig(device.index, device.name))  # refused for what it has not
         return ("device", device.index), self._enable_device(device, arguments["id"])
 
     def _enable_device(self, device: Device, verb: int) -> Steps:
@@ -349,7 +372,9 @@ class Driver:
         if settings.type is WqType.NONE:
             raise DriverError(ENODEV, f"{wq.label}: type: the WQ has none, so no driver takes it")
         if not wq.enabled:
+            wq.group_id = settings.group_id
             apply_wq_attributes(wq, settings)
+        check_driver_name(wq, settings.type)
         yield from drv_enable_wq(wq, settings.type)
 
     def _wq_settings(self, wq: Wq) -> WqConfig:
@@ -389,6 +414,8 @@ class Driver:
             if wq.dedicated and wq.clients:
                 raise DriverError(EBUSY, f"{wq.label}: a dedicated WQ has one client, and it is open already")
             opened = self.state.add_open(verb, wq.global_index, pasid, client)
+            if opened is None and "DEF-17" in self._quirks:
+                return {}
             if opened is None:
                 raise DriverError(ENOMEM, f"{wq.label}: too many opens")
             wq.clients += 1
@@ -454,10 +481,14 @@ class Driver:
                     channel_fd=fds[0], ring_fd=fds[1], portal_client_fd=fds[2], wake_fd=fds[3], slots=slots,
                     state=self.state.memory, state_offset=self.state.channel_offset(slot) + block.NATIVE,
                 )  # fmt: skip
+                portal = _native.Portal(
+                    client_fd=fds[5], device_fd=fds[6], published_fd=self._published_device, doorbell_fd=fds[7], wake_fd=fds[8],
+                    dedicated=wq.dedicated,
+                )  # fmt: skip
             except (OSError, ValueError) as error:
                 raise DriverError(EINVAL, f"channel {number}: {error}") from error
             block.owner = number + 1
-            channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), block, self.ask)
+            channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), portal, block, self.ask)
             if channel.live:
                 native.adopt()
             self.channels[number] = wq.channels[number] = channel
@@ -512,4 +543,5 @@ _VERBS: Final[dict[str, Callable[[Driver, Message, list[int]], tuple[Key, Steps]
     "close": Driver._verb_close,
     "attach": Driver._verb_attach,
     "detach": Driver._verb_detach,
+    **VERBS,
 }

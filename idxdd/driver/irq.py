@@ -42,6 +42,7 @@ class Handovers:
     revoke: Callable[[Device], None]
     halt: Callable[[Device, ResetType], None]
     fence: Callable[[Channel, str], None]
+    resubmit: Callable[[Channel, int], None]
 
 
 # ---- vector 0 --------------------------------------------------------------------------------------------------------------
@@ -158,8 +159,8 @@ def halt_check(device: Device, hand_over: Handovers) -> None:
     if gensts.state is not DeviceState.HALT:
         return
     device.set_state(DriverState.HALTED)
-    device.halt_taken = True
-    if not device.block.reinit_queued:  # two halts before the work has run are one (DEF-08)
+    device.halt_taken = "DEF-01" not in device.quirks
+    if not device.block.reinit_queued or "DEF-08" in device.quirks:  # two halts before the work has run are one
         device.block.reinit_queued = 1
         hand_over.halt(device, ResetType(gensts.reset_type))
 
@@ -179,25 +180,31 @@ def redo_owed(device: Device, hand_over: Handovers) -> None:
 
 
 # ---- completion vectors ----------------------------------------------------------------------------------------------------
-def wq_thread(wq: Wq, hand_over: Handovers) -> IrqReturn:
-    """A kernel WQ's vector: one pass over the work lists of all its channels, then one over their pending lists."""
+def wq_thread(wq: Wq, hand_over: Handovers, *, resubmit: bool = True) -> IrqReturn:
+    """A kernel WQ's vector: one pass over the work lists of all its channels, then one over their pending lists.
+
+    Status 0x19 is resubmitted if the device has handles; with `resubmit` off, and on any other device, it is WRITE_FAILED.
+    """
     wq.count_interrupt()
+    resubmit = resubmit and wq.device.request_int_handles
     channels = [channel for channel in wq.channels.values() if channel.live]
     for channel in channels:
-        irq_process_work_list(channel)
+        for ticket in irq_process_work_list(channel, resubmit):
+            hand_over.resubmit(channel, ticket)
     for channel in channels:
-        irq_process_pending_llist(channel)
+        for ticket in irq_process_pending_llist(channel, resubmit):
+            hand_over.resubmit(channel, ticket)
         violation = violation_of(channel)
         if violation is not None:
             hand_over.fence(channel, violation)
     return IrqReturn.HANDLED
 
 
-def irq_process_work_list(channel: Channel) -> None:
-    """Complete what has a status (the raw byte). 0x19 is completed WRITE_FAILED: idxdd-irq has no portal to resubmit by."""
-    channel.native.work_list(False)
+def irq_process_work_list(channel: Channel, resubmit: bool) -> list[int]:
+    """Complete what has a status (the raw byte); tickets of those to be resubmitted."""
+    return [ticket for ticket, _status in channel.native.work_list(resubmit)]
 
 
-def irq_process_pending_llist(channel: Channel) -> None:
+def irq_process_pending_llist(channel: Channel, resubmit: bool) -> list[int]:
     """Take the pending list, newest first: finished (masked byte) is completed, the rest goes to the work list."""
-    channel.native.pending_list(False)
+    return [ticket for ticket, _status in channel.native.pending_list(resubmit)]

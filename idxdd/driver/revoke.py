@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.device import request_int_handle
+from idxdd.driver.resubmit import revoke_drain
 from idxdd.driver.state import DriverState
 from idxdd.driver.submit import hold_submitters, quiesce, release_submitters
 from idxdd.driver.workqueue import DriverError, Steps, delay
-from idxdd.driver.wq import drain_wq
 from idxdd.spec.codes import WqType
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ DRAIN_DELAY_S: Final = 100e-6
 """Dedicated WQs: earlier posted writes reach the device before the drain."""
 
 
-def int_handle_revoke(device: Device, run_wq_thread: Callable[[Wq], object]) -> Steps:
+def int_handle_revoke(device: Device, abort_invalid_handle: Callable[[Wq], object]) -> Steps:
     """The work of cause bit 31, WQ by WQ; a failure does not stop the loop. Safe to repeat: an equal handle changes nothing."""
     if not device.request_int_handles:
         device.log("warning", "Unexpected int handle refresh interrupt.", device=device.name)
@@ -28,38 +28,37 @@ def int_handle_revoke(device: Device, run_wq_thread: Callable[[Wq], object]) -> 
         return
     for wq in device.wqs:
         if wq.int_handle is not None and device.state is DriverState.ENABLED:
-            yield from _refresh_handle(wq, run_wq_thread)
+            yield from _refresh_handle(wq, abort_invalid_handle)
     device.block.revoke_queued = 0
 
 
-def _refresh_handle(wq: Wq, run_wq_thread: Callable[[Wq], object]) -> Steps:
+def _refresh_handle(wq: Wq, abort_invalid_handle: Callable[[Wq], object]) -> Steps:
     try:
         handle = yield from request_int_handle(wq.device, wq.vector)
     except DriverError as error:
         wq.device.log("warning", f"get int handle {wq.vector} failed: {-error.errno}", device=wq.device.name, wq=wq.label)
         wq.set_int_handle(None)
         yield from quiesce(wq)
-        run_wq_thread(wq)  # descriptors with status 0x19 end WRITE_FAILED, unfinished ones stay
+        abort_invalid_handle(wq)  # descriptors with status 0x19 end WRITE_FAILED, unfinished ones stay
         return
     if handle == wq.int_handle:
         release_submitters(wq)  # a predecessor may have been killed between the switch and this
+        if wq.block.drain_owed:
+            yield from _drain_old_handle(wq)
         return
     if not wq.enabled or wq.type is not WqType.KERNEL:
         wq.set_int_handle(handle)
         return
     yield from hold_submitters(wq)
+    wq.block.drain_owed = 1
     wq.set_int_handle(handle)
     release_submitters(wq)
+    yield from _drain_old_handle(wq)
+
+
+def _drain_old_handle(wq: Wq) -> Steps:
+    """What carries the old handle ends without an interrupt: this one comes after it."""
     if wq.dedicated:
         yield delay(wq.device.clock, DRAIN_DELAY_S)
-    yield from revoke_drain(wq, run_wq_thread)
-
-
-def revoke_drain(wq: Wq, run_wq_thread: Callable[[Wq], object]) -> Steps:
-    """Wait for every descriptor that carries the old handle, then run the WQ's thread: they end without an interrupt.
-
-    The driver sends a Drain descriptor with the new handle by a portal of its own; idxdd-irq has none, so it sends
-    Drain WQ and runs wq_thread, which the descriptor's interrupt would have done.
-    """
-    yield from drain_wq(wq)
-    run_wq_thread(wq)
+    yield from revoke_drain(wq)
+    wq.block.drain_owed = 0

@@ -88,6 +88,8 @@ class WqBlock(Block):
     """1 + handle; 0 = invalid."""
     pasid = Word(16, 4)
     """PASID of the interrupt entry (kernel) or of the owner (dedicated user); 0 = none."""
+    drain_owed = Word(20, 4)
+    """1: the handle was switched, and what carries the old one is not drained yet."""
 
 
 class DeviceBlock(Block):
@@ -145,6 +147,10 @@ class ChannelBlock(Block):
     """1 + channel number, stored last; 0 = free."""
     fence_step = Word(8)
     """FENCE_*: how far fencing this channel has come."""
+    resubmit = Word(16)
+    """Ticket of the descriptor that is being submitted again; 0 = none."""
+    resubmit_position = Word(24)
+    """Our portal's number for it: it was submitted if the portal's tail is past that."""
 
 
 class OpenBlock(Block):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.state import FENCE_ASKED, FENCE_DONE, FENCE_NONE, FENCE_SWEPT, ChannelBlock
@@ -22,7 +22,7 @@ from idxdd.driver.wq import GATE_CLOSED, GATE_DEAD, GATE_LIVE, Wq
 from idxdd.native._native import fence
 
 if TYPE_CHECKING:
-    from idxdd.native._native import IrqChannel
+    from idxdd.native._native import IrqChannel, Portal
 
 FENCE_AFTER_S: Final = 0.1
 VIOLATIONS: Final = {1: "its pending list ran away", 2: "an index out of range", 3: "a descriptor listed twice"}
@@ -41,13 +41,19 @@ class Channel:
     native: IrqChannel
     pidfd: int
     """The owner; -1: not watched."""
+    portal: Portal
+    """Ours on that WQ, with the owner's address space."""
     block: ChannelBlock
     ask: Ask
+    resubmitting: set[int] = field(default_factory=set)
+    """Tickets whose resubmission is queued."""
+    closed: bool = False
+    """Detached: its mappings are gone, and its block may be another channel's."""
 
     @property
     def live(self) -> bool:
-        """Its lists are ours to read; False once fencing has begun."""
-        return self.block.fence_step == FENCE_NONE
+        """Its lists are ours to read; False once fencing has begun, or it was detached."""
+        return not self.closed and self.block.fence_step == FENCE_NONE
 
     @property
     def fenced(self) -> bool:
@@ -72,7 +78,9 @@ class Channel:
 
     def close(self) -> None:
         """Unmap it; its state stays."""
+        self.closed = True
         self.native.close()
+        self.portal.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
@@ -93,8 +101,10 @@ def drain_gate(wq: Wq, gate: int) -> Steps:
 
 
 def quiesce(wq: Wq) -> Steps:
-    """Kill the gate: blocked and new submitters fail with ENXIO. A gate that is dead stays so (DEF-10)."""
+    """Kill the gate: blocked and new submitters fail with ENXIO. A gate that is dead stays so."""
     if wq.gate == GATE_DEAD:
+        if "DEF-10" in wq.device.quirks:
+            yield Wait(f"{wq.label}: a completion that an earlier quiesce has consumed", lambda: False)
         return
     yield from drain_gate(wq, GATE_DEAD)
 

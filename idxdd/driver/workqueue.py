@@ -7,7 +7,7 @@ different keys run side by side. A work's result or its DriverError goes to its 
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from errno import errorcode
+from errno import EOPNOTSUPP, errorcode
 from typing import Any
 
 from idxdd.shm.clock import Clock
@@ -27,7 +27,7 @@ class DriverError(Exception):
     @property
     def code(self) -> str:
         """The errno's name, for example EBUSY."""
-        return errorcode.get(self.errno, "EIO")
+        return "EOPNOTSUPP" if self.errno == EOPNOTSUPP else errorcode.get(self.errno, "EIO")  # one number, two names
 
 
 @dataclass

@@ -64,8 +64,11 @@ class Exit(NamedTuple):
     write: int
     priv: int
     record_written: int
+    batch_id: int
+    first_error: int
     address: int
     desc: bytes
+    record: bytes
 
 EXIT_ACK: Final[int]
 EXIT_FAULT: Final[int]
@@ -74,6 +77,7 @@ EXIT_OVERFLOW: Final[int]
 RESUME_RETRY: Final[int]
 RESUME_FAIL: Final[int]
 RESUME_FINISH: Final[int]
+RESUME_RUN: Final[int]
 STOP_DRAIN: Final[int]
 STOP_ABORT: Final[int]
 
@@ -121,6 +125,8 @@ class Engine:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:
@@ -128,8 +134,9 @@ class Engine:
         enabled again."""
     def wq_drain(self, wqs: Sequence[int]) -> int:
         """Reads every tail of these WQs once, then waits for all that was accepted; the WQs go on."""
-    def pasid_drain(self, pasid: int) -> int: ...
-    def pasid_abort(self, pasid: int) -> int: ...
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int: ...
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int:
+        """As wq_drain, or abandoning, for the descriptors of one PASID in these WQs."""
     def portal_add(
         self,
         wq: int,
@@ -165,6 +172,8 @@ class Engine:
         """Returns whether an interrupt was pending (it is then sent on unmask)."""
     def vector_pending(self, vector: int) -> bool:
         """The PBA bit."""
+    def vector_clear(self, vector: int) -> None:
+        """Clear the PBA bit: what waits behind the mask is forgotten."""
     def vector_post(self, vector: int) -> None:
         """Raise it from the device loop: exchange(pending, 1), post the semaphore if it was 0; masked: set the PBA bit."""
     def handle_config(
@@ -196,6 +205,10 @@ class Portal:
     closed_at: int
     fenced: bool
     limit: int
+    asking: bool
+    """a question for room is not answered yet"""
+    def try_submit(self, descriptor: Buffer) -> int:
+        """As submit, but without waiting for an answer: SUBMIT_RETRY when there is no room and the device was asked."""
     def submit(self, descriptor: Buffer) -> int:
         """Publish one 64-byte descriptor. >= 0: its number; SUBMIT_RETRY: the WQ is full (asked and answered, as ENQCMD);
         SUBMIT_CLOSED; SUBMIT_GONE. Releases the GIL only when it must wait."""
@@ -206,6 +219,8 @@ class Portal:
         """A dedicated WQ's posted write: False = dropped at the limit (SWERR 0x53)."""
     def wait(self, number: int, timeout: float) -> int:
         """Until `done` >= number: spin briefly, then sleep on the bell. WAIT_*; GIL released."""
+    def wait_room(self, timeout: float) -> int:
+        """After a retry: until there is room (the device rings whom it turned away). WAIT_*."""
     def wait_record(self, record: Buffer, timeout: float, number: int) -> int:
         """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone).
         `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0
@@ -307,4 +322,10 @@ class IrqChannel:
         """Complete one descriptor; False: not held."""
     def relist(self, ticket: int) -> bool:
         """A returned descriptor was submitted again: back to the tail of the work list. False: not held."""
+    def holds(self, ticket: int) -> bool:
+        """Listed, and not completed."""
+    def descriptor(self, ticket: int) -> bytes | None:
+        """A copy of a held descriptor; None: not held."""
+    def set_status(self, ticket: int, status: int) -> bool:
+        """Write the status byte of a held descriptor's record; False: not held."""
     def close(self) -> None: ...

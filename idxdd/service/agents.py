@@ -49,7 +49,7 @@ def add(daemon: "Daemon", session: "Session") -> Steps:
                 memory_fd=memory,
                 bell_fd=bell,
                 doorbell_fd=doorbell,
-                timeout=daemon.settings.agent_timeout_s,
+                timeout=daemon.settings.agent_timeout_ms / 1000,
                 then=lambda: resume(None),
             )
         except NativeError as error:

@@ -8,13 +8,13 @@ Crash            killed, it leaves names in /dev/shm; the next start sweeps them
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from idxdd.control.configfile import BadConfigFile, read_config
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 from idxdd.control.protocol import VERSION, BadFrame, Request
@@ -24,31 +24,35 @@ from idxdd.device.profile import DSA2
 from idxdd.device.registerfile import BAR0_SIZE_BYTES
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
-from idxdd.service import agents, portals, reports, sessions
+from idxdd.service import admin, agents, portals, reports, sessions
 from idxdd.service.buffers import refusal
+from idxdd.service.gate import Gate
 from idxdd.service.link import Frame, Link
 from idxdd.service.listen import Listener, SocketTaken, listen
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
 from idxdd.service.notify import ready_fd, sd_notify
-from idxdd.service.portals import Channels, Closed
+from idxdd.service.portals import Channel, Channels
 from idxdd.service.reports import WqFacts
 from idxdd.service.sessions import Session, Sessions
-from idxdd.service.settings import Settings
+from idxdd.service.settings import Resolved, Settings
 from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
+from idxdd.service.watchdog import Watchdog, period_s
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.clock import CLOCK
+from idxdd.shm.closed import Closed
 from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import InstanceLock
 from idxdd.shm.segment import Segment
 
 SHUTDOWN_S = 1.0
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
-CHANNELS_PER_FRAME = 3
+CHANNELS_PER_FRAME = 1
 
 
 class DaemonFailed(Exception):
@@ -62,17 +66,24 @@ class DaemonFailed(Exception):
 class Daemon:
     """One instance: devices, engine, sessions and the supervised idxdd-irq."""
 
-    def __init__(self, settings: Settings, log: Log, first_irq: Spawned | None = None) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, first_irq: Spawned | None = None, again: Callable[[], Resolved] | None = None
+    ) -> None:
         """Take the name, make every segment, listen. DaemonFailed says why not; what was made is removed again.
 
+        `again()` reads the settings anew, for a reload.
         `first_irq`: an idxdd-irq spawned already; it is ours once serve() was called."""
         self._first_irq = first_irq
         self.settings = settings
+        self.again = again
+        self.resolved = again() if again else None
         self.log = log
         self._later: list[Resume] = []
         self._ending: str | None = None
         self._failure: DaemonFailed | None = None
         self._ready = False
+        self.gate = Gate(self)
+        self.reload_asked = False
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack, _as_failure():
             self._build(stack)
@@ -80,7 +91,7 @@ class Daemon:
 
     def _build(self, stack: contextlib.ExitStack) -> None:
         self._signals = self._catch_signals(stack)
-        self._config = _read_config(self.settings.config)
+        self._config = _read_config(self.settings.config, self.log)
         self._lock = stack.enter_context(InstanceLock(self.settings.instance))
         swept = self._lock.sweep()
         if swept:
@@ -119,6 +130,8 @@ class Daemon:
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False))
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, self._signalled))
+        if not os.isatty(2):  # a terminal that is closed ends what was started in it
+            stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, self._hung_up))
         return ours
 
     def _record_socket(self) -> None:
@@ -170,22 +183,23 @@ class Daemon:
         name = f"dsa{index}"
         bar0 = self._segment(stack, f"{name}.bar0", BAR0_SIZE_BYTES)
         ring = self._segment(stack, f"{name}.mmio", MMIO_SIZE)
+        host = self._segment(stack, f"{name}.evl", HOST_MEMORY_SIZE)
         names = [self._lock.names.of(f"{name}.v{vector}") for vector in range(DSA2.vectors)]
         vectors = stack.enter_context(Vectors(names))
         mmio = DeviceMmio(ring.buffer)
         stack.callback(mmio.close)
-        device = Device(index, name, DSA2, self.port, bar0.buffer, mmio, vectors.names, ring.buffer)
+        device = Device(index, name, DSA2, self.port, bar0.buffer, mmio, vectors.names, ring.buffer, host.buffer)
         stack.callback(device.close)
         self.devices[name] = device
         self._mmio.append(mmio)
-        handed = {"name": name, "index": index, "bar0": bar0.name, "mmio": ring.name, "semaphores": list(vectors.names)}
-        self._handed.append(handed)
+        segments = {"bar0": bar0.name, "mmio": ring.name, "host": host.name}
+        self._handed.append({"name": name, "index": index, **segments, "semaphores": list(vectors.names)})
 
     def _register(self) -> None:
         self.loop.register(self.engine.exit_bell, Rank.DEVICE, self._exits)
         self.loop.register(self._mmio_bell.fd, Rank.DEVICE, lambda _events: self._mmio_bell.drain())
         self.loop.register(self._listener.sock.fileno(), Rank.LISTENER, lambda _: self.sessions.accept(self._listener.sock))
-        self.loop.register(self._signals.fileno(), Rank.SIGNAL, lambda _events: self._signals.recv(256))
+        self.loop.register(self._signals.fileno(), Rank.SIGNAL, self._taken)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -240,6 +254,17 @@ class Daemon:
     def _signalled(self, number: int, _frame: object) -> None:
         self._ending = signal.Signals(number).name
 
+    def _hung_up(self, _number: int, _frame: object) -> None:
+        self.reload_asked = True
+
+    def _taken(self, _events: int) -> None:
+        """A signal came: what it asks for is done here, in the loop's own turn."""
+        self._signals.recv(256)
+        if self.reload_asked:
+            self.reload_asked = False
+            with contextlib.suppress(Refused):
+                admin.reload(self, "SIGHUP")
+
     def _fail(self, failure: DaemonFailed) -> None:
         self._failure = self._failure or failure
         self._ending = self._ending or "failure"
@@ -272,6 +297,7 @@ class Daemon:
         arguments = {
             "generation": self.generation,
             "state": self._state.name,
+            "quirks": self.settings.quirks,
             "devices": self._handed,
             "channels": [channel.arguments() for channel in channels],
         }
@@ -280,7 +306,7 @@ class Daemon:
             ({"descriptors": [channel.number for channel in group]}, [fd for channel in group for fd in channel.fds()])
             for group in groups
         ]
-        return arguments, [self._driver_fd, self._mmio_bell.fd], following
+        return arguments, [self._driver_fd, self._mmio_bell.fd, self._published_fd], following
 
     def _adopted(self) -> None:
         def configure() -> Steps:
@@ -301,6 +327,9 @@ class Daemon:
         self.log.info(f"ready: {', '.join(self.devices)} at {self._listener.path}", instance=self.settings.instance)
         sd_notify(f"READY=1\nMAINPID={os.getpid()}")
         ready_fd(self.settings.ready_fd)
+        period = period_s()
+        if period:
+            Watchdog(self.loop.timers, period, self.port.barrier, lambda: self._supervisor.silent_s).beat()
 
     # ---- what sessions need ----------------------------------------------------------------------------------------
 
@@ -331,23 +360,39 @@ class Daemon:
         self._later.append(resume)
 
     def _ask(self, what: str, number: int, done: Callable[[], None]) -> None:
-        """idxdd-irq wants a channel closed at once ("fence"), or has swept it ("fenced")."""
+        """idxdd-irq wants a channel closed ("fence"), has swept it ("fenced"), wants its own portal back ("reopen")."""
         channel = self.channels.get(number)
-        if channel is None or what not in ("fence", "fenced"):
+        if channel is None or what not in ("fence", "fenced", "reopen"):
             return done()  # its owner is gone: nothing can come of it any more
         if what == "fence":
-            channel.fenced = True
-            if channel.portal >= 0:
-                return self.port.portal_close(channel.portal, STOP_ABORT, Closed.REVOKED, then=done)
-        elif channel.portal >= 0:
+            return self._fence(channel, done)
+        if what == "reopen" and channel.own_portal >= 0 and not channel.fenced and self.wq_accepts(channel.wq):
+            return self.port.portal_reopen(channel.own_portal, then=done)
+        if what == "fenced" and channel.portal >= 0:
             self.engine.portal_fenced(channel.portal)
         done()
+
+    def _fence(self, channel: Channel, done: Callable[[], None]) -> None:
+        """Both portals: when `done` is called the device has nothing of this channel any more."""
+        channel.fenced = True
+        left = len(channel.portals())
+
+        def closed() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done()
+
+        for portal in channel.portals():
+            self.port.portal_close(portal, STOP_ABORT, Closed.REVOKED, then=closed)
+        if not left:
+            done()
 
     # ---- operations ------------------------------------------------------------------------------------------------
 
     def operation(self, session: Session, request: Request) -> Steps:
         """The steps of one request; they return (answer, descriptors)."""
-        sessions.check_role(session, request.op)
+        self.gate.check(session, request)
         try:
             return (yield from OPERATIONS[request.op](self, session, **request.arguments))
         except OSError as error:  # no descriptors left: the client's request fails, not the daemon
@@ -424,6 +469,7 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "enable_wq": _wq_verb("enable_wq"),
     "disable_wq": _wq_verb("disable_wq"),
     "regs": _regs,
+    **admin.OPERATIONS,
 }
 
 
@@ -449,17 +495,17 @@ def _as_failure() -> Any:
         raise DaemonFailed(f"no permission: {error}", ExitCode.NO_PERMISSION) from None
 
 
-def _read_config(path: str | None) -> Any:
+def _read_config(path: str | None, log: Log) -> Any:
     """accel-config's JSON as it is; idxdd-irq validates it and has the default for None."""
     if path is None:
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DaemonFailed(f"configuration {path}: {error.strerror}", ExitCode.BAD_CONFIGURATION) from None
-    except (ValueError, RecursionError) as error:
-        raise DaemonFailed(f"configuration {path}: not JSON: {error}", ExitCode.BAD_CONFIGURATION) from None
+        config, warnings = read_config(path)
+    except BadConfigFile as error:
+        raise DaemonFailed(f"configuration {error}", ExitCode.BAD_CONFIGURATION) from None
+    for warning in warnings:
+        log.warning(f"configuration {path}: {warning}")
+    return config
 
 
 def _pages(size: int) -> int:

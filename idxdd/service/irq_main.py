@@ -20,6 +20,7 @@ from typing import Any, Final
 from idxdd.control import protocol, wire
 from idxdd.driver.driver import CHANNEL_FDS, DeviceWindow, Driver
 from idxdd.driver.state import SEGMENT_SIZE
+from idxdd.driver.workqueue import DriverError
 from idxdd.native._native import LAYOUT, VectorWaiter, Words, set_parent_death_signal
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell
@@ -151,7 +152,7 @@ class Process:
         self._adoption = None
         try:
             self.driver = self._open_driver(message, *fds)
-        except (IdxdError, OSError, ValueError) as error:
+        except (IdxdError, DriverError, OSError, ValueError) as error:
             self.link.emit({"id": number, "error": {"code": "ENODEV", "text": f"adopt: {error}"}})
             return
         self.driver.adopt(number, message["channels"], [fd for channel in wanted for fd in self._channel_fds.pop(channel)])
@@ -159,10 +160,11 @@ class Process:
         for verb in early:
             self.driver.verb(*verb)
 
-    def _open_driver(self, message: Message, published_fd: int, bell_fd: int) -> Driver:
+    def _open_driver(self, message: Message, published_fd: int, bell_fd: int, published_device_fd: int) -> Driver:
         state = self._segment(message["state"], SEGMENT_SIZE, writable=True)
         published = memfd.map_shared(published_fd, LAYOUT["published_driver"])
         os.close(published_fd)
+        self._stack.callback(os.close, published_device_fd)
         bell = self._stack.enter_context(Bell(bell_fd))
         windows = []
         for device in message["devices"]:
@@ -172,7 +174,11 @@ class Process:
             self._stack.callback(mmio.close)
             windows.append(DeviceWindow(device["name"], device["index"], mmio, Words(ring.buffer)))
         self._semaphores = {device["index"]: device["semaphores"] for device in message["devices"]}
-        return Driver(state.buffer, published, windows, self.link.emit, generation=message["generation"])
+        return Driver(
+            state.buffer, published, windows, self.link.emit,
+            published_device=published_device_fd, generation=message["generation"],
+            quirks=message.get("quirks", ()),
+        )  # fmt: skip
 
     def _segment(self, name: str, size: int, *, writable: bool = False) -> Segment:
         segment = Segment.open(name, size, writable=writable)

@@ -3,9 +3,11 @@
 Who writes what  the loop sends verbs and answers asks; idxdd-irq answers verbs, asks, and reports log events.
 Order            frames of one life of idxdd-irq are in order: adopt first, then what a predecessor left unanswered,
                  oldest first, then new ones.
-Crash            a verb may have been done and its answer lost; it is sent again, and is safe to repeat.
+Crash            what it said before it died is read to the end; a verb may still have been done without an answer: it is
+                 sent again, and is safe to repeat.
 """
 
+import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +68,12 @@ class Link:
         if sock is not None:
             self._loop.unregister(sock.fileno())
             sock.close()
+
+    def drain(self) -> None:
+        """idxdd-irq has died: what it answered before counts, and need not be done again."""
+        with contextlib.suppress(BadFrame, OSError):
+            while self._sock is not None and (frame := wire.receive(self._sock, fds_max=0)) is not None:
+                self._take(protocol.decode(frame.payload))
 
     def repeat(self) -> None:
         """Send the successor what its predecessor left unanswered."""
@@ -137,8 +145,13 @@ class Link:
         if "event" in frame:
             self._event(frame)
         elif "ask" in frame:
-            number = frame["ask"]
-            self._ask(str(frame.get("what")), int(frame.get("channel", 0)), lambda: self._send({"answer": number}, ()))
+            number, asker = frame["ask"], self._sock
+
+            def done() -> None:
+                if self._sock is asker:  # a successor counts its questions from one again
+                    self._send({"answer": number}, ())
+
+            self._ask(str(frame.get("what")), int(frame.get("channel", 0)), done)
         else:
             self._answered(frame)
 

@@ -2,13 +2,15 @@
 
 import argparse
 import contextlib
+import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 
 from idxdd.control.exitcodes import ExitCode
 from idxdd.service.notify import fail
-from idxdd.service.settings import BadSetting, Settings, settings
+from idxdd.service.settings import BadSetting, Resolved, Settings, resolve
 from idxdd.service.spawn import spawn
 
 NOFILE = 65536
@@ -16,20 +18,42 @@ NOFILE = 65536
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idxdd", description="A software Intel DSA: the daemon that is the device.")
-    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run")
+    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config | service")
     serve = commands.add_parser("serve", help="run the daemon in the foreground")
     serve.add_argument("--socket", metavar="PATH", help="control socket (default: IDXDD_SOCKET, else by instance)")
     serve.add_argument("--instance", metavar="NAME", help="name of this instance (default: default)")
     serve.add_argument("--config", metavar="FILE", help="accel-config's JSON (default: one device, four work queues)")
     serve.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
     serve.add_argument("--ready-fd", type=int, metavar="N", help="write a byte to this descriptor when ready")
+    _settings_options(serve)
     serve.add_argument("--die-with-parent", action="store_true", help=argparse.SUPPRESS)
     run = commands.add_parser("run", help="run a command with a private instance around it")
     run.add_argument("--instance", metavar="NAME", help="name of the private instance (default: a unique one)")
     run.add_argument("--config", metavar="FILE", help="accel-config's JSON")
     run.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    config = commands.add_parser("config", help="show a daemon's settings").add_subparsers(dest="config", required=True)
+    show = config.add_parser("show", help="each setting as a daemon started now would have it")
+    show.add_argument("--origin", action="store_true", help="say where each value comes from")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    for option in ("--instance", "--socket", "--config", "--spin-us"):
+        show.add_argument(option, help=argparse.SUPPRESS)
+    _settings_options(show)
+    service = commands.add_parser("service", help="install the systemd service").add_subparsers(dest="service", required=True)
+    for name, text in {
+        "install": "write units, socket, user and settings",
+        "remove": "take them away, but the settings",
+    }.items():
+        verb = service.add_parser(name, help=text)
+        verb.add_argument("--root", metavar="DIR", default="/", help="below this directory (default: /)")
     return parser
+
+
+def _settings_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: IDXDD_SETTINGS, else by user)")
+    parser.add_argument("--quirk", action="append", metavar="DEF-NN", help="reproduce a known defect of the driver; repeat it")
+    parser.add_argument("--log-level", metavar="LEVEL", help="error, warning, notice, info or debug")
+    parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.program == "run":
         return _run(options)
+    if options.program == "config":
+        return _show(options)
+    if options.program == "service":
+        return _service(options)
     return _serve(options)
 
 
@@ -50,19 +78,65 @@ def _run(options: argparse.Namespace) -> int:
     return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us)
 
 
+def _service(options: argparse.Namespace) -> int:
+    from idxdd.service import install
+
+    try:
+        done = install.install(options.root) if options.service == "install" else install.remove(options.root)
+    except install.NotInstalled as error:
+        fail(str(error))
+        return ExitCode.FAILED
+    except OSError as error:
+        fail(f"service {options.service}: {error.filename}: {error.strerror}")
+        return ExitCode.NO_PERMISSION if isinstance(error, PermissionError) else ExitCode.FAILED
+    for path in done:
+        print(path)
+    if options.service == "install":
+        print(install.NEXT, end="", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _resolve(options: argparse.Namespace) -> Resolved:
+    given = {
+        "daemon.instance": options.instance,
+        "daemon.socket": options.socket,
+        "daemon.config": options.config,
+        "daemon.quirks": options.quirk,
+        "daemon.spin_us": None if options.spin_us is None else str(options.spin_us),
+        "log.level": options.log_level,
+        "log.format": options.log_format,
+    }
+    return resolve(given, options.settings)
+
+
+def _show(options: argparse.Namespace) -> int:
+    """Every setting; a set of ids as a list."""
+    try:
+        resolved = _resolve(options)
+    except BadSetting as error:
+        fail(str(error))
+        return ExitCode.USAGE
+    values = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in resolved.values.items()}
+    for wq, allowed in sorted(resolved.wqs.items()):
+        values[f'wq."{wq}"'] = {"users": sorted(allowed.users), "groups": sorted(allowed.groups)}
+    origins = {name: resolved.origins.get(name, f"file {resolved.file}") for name in values}
+    if options.json:
+        shown = {name: {"value": value, "origin": origins[name]} for name, value in values.items()}
+        print(json.dumps({"schema": 1, "command": "config show", "file": resolved.file, "settings": shown}, indent=2))
+        return ExitCode.OK
+    width = max(map(len, values))
+    for name, value in values.items():
+        print(f"{name:<{width}} = {json.dumps(value)}" + (f"  # {origins[name]}" if options.origin else ""))
+    return ExitCode.OK
+
+
 def _serve(options: argparse.Namespace) -> int:
     try:
-        chosen = settings(
-            instance=options.instance,
-            socket=options.socket,
-            config=options.config,
-            spin_us=options.spin_us,
-            ready_fd=options.ready_fd,
-            parent_dies=options.die_with_parent,
-        )
+        resolved = _resolve(options)
+        chosen = resolved.settings(ready_fd=options.ready_fd, parent_dies=options.die_with_parent)
         if chosen.parent_dies:
             _die_with_parent()
-        return _daemon(chosen)
+        return _daemon(chosen, lambda: _resolve(options))
     except BadSetting as error:
         fail(str(error))
         return ExitCode.USAGE
@@ -70,7 +144,7 @@ def _serve(options: argparse.Namespace) -> int:
         return 130
 
 
-def _daemon(chosen: Settings) -> int:
+def _daemon(chosen: Settings, again: Callable[[], Resolved]) -> int:
     """Start idxdd-irq and import the device side by side, then serve."""
     _raise_descriptor_limit()
     try:
@@ -84,9 +158,10 @@ def _daemon(chosen: Settings) -> int:
         from idxdd.service.logs import Log, forward
 
         log = Log()
+        log.configure(chosen.log_level, chosen.log_format)
         forward("idxdd.device", log)
         try:
-            daemon = Daemon(chosen, log, irq)
+            daemon = Daemon(chosen, log, irq, again)
             serving = True
             daemon.serve()
         except DaemonFailed as failure:

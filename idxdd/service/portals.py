@@ -3,13 +3,15 @@
 Order   open:   idxdd-irq first (it may refuse, and may restart the WQ), then pages, then the engine, then the answer.
         close:  the engine stops using the portal, then idxdd-irq the channel or the open, then the engine forgets the
                 portal, then our descriptors are closed.
+        A channel has a second portal, idxdd-irq's own, for what it submits itself: same WQ, PASID and address space. It is
+        there after idxdd-irq has the channel, and gone before the channel's memory; closed until idxdd-irq asks for it, so
+        that it holds no grant that clients could use.
 Crash   a client may die between any two steps: the step under way is finished, then everything is closed.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from idxdd.control.roles import Role
@@ -18,6 +20,7 @@ from idxdd.native import LAYOUT, STOP_ABORT, STOP_DRAIN, NativeError
 from idxdd.service.buffers import PAGE, check_descriptor, refusal
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, acknowledged
 from idxdd.shm import bells, memfd
+from idxdd.shm.closed import Closed
 from idxdd.shm.errors import SharedMemoryFull
 
 if TYPE_CHECKING:
@@ -33,17 +36,6 @@ CLIENT_PAGE_SIZE = -(-LAYOUT["portal_client"] // PAGE) * PAGE
 DEVICE_PAGE_SIZE = -(-LAYOUT["portal_device"] // PAGE) * PAGE
 
 
-class Closed(IntEnum):
-    """Why a portal was closed: enum idxdd_closed of shm.h."""
-
-    WQ_DISABLED = 1
-    ABORTED = 2
-    HALTED = 3
-    REVOKED = 4
-    BY_OWNER = 5
-    DEVICE_GONE = 6
-
-
 @dataclass
 class Channel:
     """A kernel channel as idxdd-irq knows it; kept, with its descriptors, so that a successor can adopt it."""
@@ -56,7 +48,10 @@ class Channel:
     client_page: int
     wake: int
     pidfd: int
+    own: "_Pages"
+    """idxdd-irq's own portal."""
     portal: int = -1
+    own_portal: int = -1
     fenced: bool = False
 
     def arguments(self) -> dict[str, int]:
@@ -71,10 +66,16 @@ class Channel:
 
     def fds(self) -> list[int]:
         """Descriptors of the attach verb, in its order."""
-        return [self.memory, self.ring, self.client_page, self.wake, self.pidfd]
+        mine = [self.memory, self.ring, self.client_page, self.wake, self.pidfd]
+        return [*mine, self.own.client, self.own.device, self.own.doorbell, self.own.theirs]
+
+    def portals(self) -> list[int]:
+        """The engine's numbers of both."""
+        return [number for number in (self.portal, self.own_portal) if number >= 0]
 
     def close(self) -> None:
-        close_all(self.fds())
+        close_all((self.memory, self.ring, self.client_page, self.wake, self.pidfd))
+        self.own.close()
 
 
 class Channels:
@@ -104,16 +105,22 @@ class Channels:
         self._slots.add(slot)
         fds: list[int] = []
         try:
+            own = _Pages.create()
+        except Refused:
+            self._slots.discard(slot)
+            raise
+        try:
             fds.append(memfd.create("idxdd-channel", CHANNEL_SIZE))
             fds.append(memfd.create("idxdd-ring", RING_SIZE))
             for fd in (client_page, wake, pidfd):
                 fds.append(os.dup(fd))
         except (SharedMemoryFull, OSError) as error:
             close_all(fds)
+            own.close()
             self._slots.discard(slot)
             raise Refused("ENOMEM", f"wq: {error}") from None
         memory, ring, client_page, wake, pidfd = fds
-        return Channel(number, wq, slot, memory, ring, client_page, wake, pidfd)
+        return Channel(number, wq, slot, memory, ring, client_page, wake, pidfd, own)
 
     def attached(self, channel: Channel) -> None:
         """idxdd-irq has it."""
@@ -222,14 +229,25 @@ def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: 
         raise
     daemon.channels.attached(channel)
     try:
+        channel.own_portal = yield from _add(daemon, session, facts, channel.own, SYSTEM_PASID, privileged=True)
+        yield acknowledged(daemon.port.portal_close, channel.own_portal, STOP_ABORT, Closed.BY_OWNER)
         channel.portal = yield from _add(daemon, session, facts, pages, SYSTEM_PASID, privileged=True)
     except Refused:
         yield daemon.link.verb("detach", channel=channel.number)
+        yield from _remove_own(daemon, channel)
         daemon.channels.forget(channel)
         raise
     if channel.fenced:  # before the portal was there to be closed
         yield acknowledged(daemon.port.portal_close, channel.portal, STOP_ABORT, Closed.REVOKED)
     return Portal(session.next_number(), channel.portal, facts, channel)
+
+
+def _remove_own(daemon: "Daemon", channel: Channel) -> Steps:
+    """idxdd-irq has let go of the channel; what it had submitted itself ends here."""
+    number, channel.own_portal = channel.own_portal, -1
+    if number >= 0:
+        yield acknowledged(daemon.port.portal_close, number, STOP_ABORT, Closed.BY_OWNER)
+        yield acknowledged(daemon.port.portal_remove, number)
 
 
 def _add(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages, pasid: int, *, privileged: bool) -> Steps:
@@ -266,6 +284,8 @@ def reopen(daemon: "Daemon", session: "Session", portal: Portal) -> Steps:
     facts = daemon.wq_facts(portal.facts.name)
     if facts.kernel != portal.facts.kernel or facts.dedicated != portal.facts.dedicated:
         raise Refused("ENXIO", f"portal: {facts.name} has another type or mode now; open it anew")
+    if portal.channel is not None and portal.channel.fenced:
+        raise Refused("ENXIO", f"portal: its channel on {facts.name} was fenced; open it anew")
     if portal.channel is None:
         yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number)
     if not daemon.wq_accepts(facts.wq):
@@ -292,6 +312,7 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
         daemon.log.warning(f"closing {portal.facts.name}: {refusal_.text}", code=refusal_.code)
     yield acknowledged(daemon.port.portal_remove, portal.engine_number)
     if portal.channel is not None:
+        yield from _remove_own(daemon, portal.channel)
         daemon.channels.forget(portal.channel)
     session.portals.pop(portal.number, None)
     daemon.sessions.count_portals(session, -1)

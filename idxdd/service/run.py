@@ -76,6 +76,7 @@ class _Daemon:
     def __init__(self, instance: str, path: str, config: str | None, spin_us: int | None) -> None:
         self._ready, theirs = os.pipe()
         options = ["serve", "--instance", instance, "--socket", path, "--ready-fd", str(theirs), "--die-with-parent"]
+        options += ["--settings", ""]  # a private instance is the same on every machine; the environment still counts
         options += ["--config", config] if config is not None else []
         options += ["--spin-us", str(spin_us)] if spin_us is not None else []
         # posix_spawn, so that PDEATHSIG's parent is this thread, which lives as long as we do

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.control import protocol, wire
 from idxdd.control.protocol import BadFrame, Request
-from idxdd.control.roles import NEEDS, ROLE_NAMES, Peer, Role, identify
+from idxdd.control.roles import Peer, Role, identify
 from idxdd.service import agents, portals
 from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
+from idxdd.service.pace import Pace
 from idxdd.service.portals import CHANNEL_SIZE, Portal
+from idxdd.service.settings import Settings
 from idxdd.service.tasks import Refused, Steps, run
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Session:
     def __init__(self, daemon: "Daemon", sock: socket.socket, peer: Peer, pasid: int, number: int) -> None:
         self.daemon = daemon
         self.peer = peer
-        self.roles: Role = peer.roles()
+        self.roles: Role = daemon.settings.access.roles(peer)
         self.pasid = pasid
         self.number = number
         self.memory = AddressSpace(daemon.settings.limits)
@@ -49,7 +51,9 @@ class Session:
         self.greeted = False
         self._sock: socket.socket | None = sock
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._pace = Pace(daemon.settings.limits.calls_per_s_max)
         self._busy = False
+        self._paused = False
         self._ended = False
         self._returning = False
         self._closing = False
@@ -70,8 +74,10 @@ class Session:
             return
         if self._outbox:
             self._flush()
-        if self._busy or self._closing:
+        if self._busy or self._closing or self._paused:
             return self.end("it hung up") if not events & (READ | WRITE) else None
+        if self._pace.wait_s() > 0:
+            return self._pause()
         try:
             frame = wire.receive(sock, fds_max=0)
         except BlockingIOError:
@@ -90,6 +96,30 @@ class Session:
             return self._reject(error)
         self._start(request)
 
+    def _pause(self) -> None:
+        """It asks more often than it may: what it sends waits in its own socket."""
+        self._paused = True
+        self._watch()
+        self.daemon.loop.timers.call_later(self._pace.wait_s(), self._go_on)
+        if not self._pace.told:
+            self._pace.told = True
+            most = self.daemon.settings.limits.calls_per_s_max
+            self.daemon.log.warning(
+                f"pid {self.peer.pid} of uid {self.peer.uid} asks more than {most} times a second: it waits",
+                pid=self.peer.pid,
+                uid=self.peer.uid,
+            )
+
+    def _go_on(self) -> None:
+        self._paused = False
+        self._watch()
+
+    def obey(self, settings: Settings) -> None:
+        """After a reload: what it may do from now on; what it holds already stays."""
+        self.roles = settings.access.roles(self.peer)
+        self.memory.limits = settings.limits
+        self._pace.per_s = settings.limits.calls_per_s_max
+
     def _reject(self, error: BadFrame) -> None:
         """A bad frame is answered once; then the connection ends."""
         self._send(protocol.encode_error(error.request_id, "EPROTO", str(error)), [])
@@ -98,6 +128,7 @@ class Session:
 
     def _start(self, request: Request) -> None:
         self._busy = True
+        self._pace.take()
         self._watch()
         run(self.daemon.operation(self, request), lambda result, refusal: self._finished(request, result, refusal))
 
@@ -145,7 +176,7 @@ class Session:
     def _watch(self) -> None:
         """While a request is under way, and once it broke the protocol, nothing more is read."""
         if self._sock is not None:
-            reading = 0 if self._busy or self._closing else READ
+            reading = 0 if self._busy or self._closing or self._paused else READ
             self.daemon.loop.modify(self._sock.fileno(), reading | (WRITE if self._outbox else 0))
 
     # ---- the end ---------------------------------------------------------------------------------------------------
@@ -370,10 +401,3 @@ def own_portal(session: Session, number: int) -> Portal:
     if portal is None:
         raise Refused("ENOENT", f"portal: this client has no portal {number}")
     return portal
-
-
-def check_role(session: Session, op: str) -> None:
-    """Refused: EPERM."""
-    needed = NEEDS.get(op, Role.USER)
-    if needed not in session.roles:
-        raise Refused("EPERM", f"op: {op} needs the {ROLE_NAMES[needed]} role, which uid {session.peer.uid} has not")

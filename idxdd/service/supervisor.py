@@ -1,7 +1,8 @@
 """Keeps one idxdd-irq alive: starts it by exec, watches its pidfd and its answers, reaps it, starts the next. Never two.
 
 Order   a successor is started only after its predecessor was reaped: two would both write the driver state.
-Limits  a ping a second; no answer within HUNG_S: SIGKILL. One that dies young is followed later and later, up to BACKOFF_S_MAX.
+Limits  a ping a second; no answer within HUNG_S: SIGKILL. One that dies young, before it has adopted, is followed later and
+        later, up to BACKOFF_S_MAX; one that had adopted is followed at once: clients wait for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ class Supervisor:
         self._started_ns = 0
         self._heard_ns = 0
         self._ready = False
+        self._served = False
         self._stopping = False
         self._backoff_s = BACKOFF_S_FIRST
         self._timer: Timer | None = None
@@ -66,6 +68,11 @@ class Supervisor:
         """0 while there is none."""
         return 0 if self._irq is None else self._irq.pid
 
+    @property
+    def silent_s(self) -> float:
+        """How long ago it last answered."""
+        return (CLOCK.now_ns() - self._heard_ns) / NS_PER_S
+
     def start(self) -> None:
         """Start one and send it all it must know."""
         assert self._irq is None, "never two"
@@ -74,6 +81,7 @@ class Supervisor:
         except OSError as error:
             return self._not_executed(f"{self._command[0]} cannot be executed: {error.strerror}")
         self._irq = irq
+        self._served = False
         self._loop.register(irq.pidfd, Rank.LINK, self._died)
         self._started_ns = self._heard_ns = CLOCK.now_ns()
         self._link.connect(irq.link)
@@ -89,6 +97,7 @@ class Supervisor:
 
     def _answered_adopt(self, _answer: object) -> None:
         self._heard_ns = CLOCK.now_ns()
+        self._served = True
         if not self._ready:
             self._ready = True
             self._adopted()
@@ -102,9 +111,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         """One ping a second; the time since the last answer decides."""
-        silent_s = (CLOCK.now_ns() - self._heard_ns) / NS_PER_S
-        if silent_s >= HUNG_S:
-            return self.kill(f"it has not answered for {silent_s:.0f} s")
+        if self.silent_s >= HUNG_S:
+            return self.kill(f"it has not answered for {self.silent_s:.0f} s")
         self._link.call("ping", {}, (), self._heard, self._heard, repeat=False)
         self._timer = self._loop.timers.call_later(PING_S, self._watch)
 
@@ -132,14 +140,17 @@ class Supervisor:
     # ---- death -----------------------------------------------------------------------------------------------------
 
     def _died(self, _events: int) -> None:
+        if not self._stopping:
+            self._link.drain()
         status = self._reap()
         if self._stopping:
             return
         if not self._ready:
             return self._ended_early(f"it ended with {describe(status)}")
         age_s = (CLOCK.now_ns() - self._started_ns) / NS_PER_S
-        self._backoff_s = BACKOFF_S_FIRST if age_s >= YOUNG_S else min(2 * self._backoff_s, BACKOFF_S_MAX)
-        delay_s = 0.0 if age_s >= YOUNG_S or self._backoff_s <= 4 * BACKOFF_S_FIRST else self._backoff_s
+        worked = self._served or age_s >= YOUNG_S
+        self._backoff_s = BACKOFF_S_FIRST if worked else min(2 * self._backoff_s, BACKOFF_S_MAX)
+        delay_s = 0.0 if worked or self._backoff_s <= 4 * BACKOFF_S_FIRST else self._backoff_s
         self.restarts += 1
         self._log.warning(f"idxdd-irq ended with {describe(status)}; starting another in {delay_s:g} s")
         self._timer = self._loop.timers.call_later(delay_s, self.start)

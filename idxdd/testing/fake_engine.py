@@ -34,8 +34,11 @@ class FakeExit(NamedTuple):
     write: int = 0
     priv: int = 0
     record_written: int = 0
+    batch_id: int = 0
+    first_error: int = 0
     address: int = 0
     desc: bytes = bytes(64)
+    record: bytes = bytes(32)
 
 
 def make_exit(**fields: Any) -> Exit:
@@ -164,6 +167,8 @@ class FakeEngine:
         user_int_en: bool,
         privileged_mode: bool,
         tc_enabled: int = 3,
+        evl_en: bool = False,
+        evl_drains: bool = False,
     ) -> int:
         return self._request(
             "wq_enable",
@@ -184,6 +189,8 @@ class FakeEngine:
             user_int_en=user_int_en,
             privileged_mode=privileged_mode,
             tc_enabled=tc_enabled,
+            evl_en=evl_en,
+            evl_drains=evl_drains,
         )
 
     def wq_threshold(self, wq: int, threshold: int) -> int:
@@ -195,11 +202,11 @@ class FakeEngine:
     def wq_drain(self, wqs: Sequence[int]) -> int:
         return self._request("wq_drain", wqs=list(wqs))
 
-    def pasid_drain(self, pasid: int) -> int:
-        return self._request("pasid_drain", pasid=pasid)
+    def pasid_drain(self, pasid: int, wqs: Sequence[int]) -> int:
+        return self._request("pasid_drain", pasid=pasid, wqs=list(wqs))
 
-    def pasid_abort(self, pasid: int) -> int:
-        return self._request("pasid_abort", pasid=pasid)
+    def pasid_abort(self, pasid: int, wqs: Sequence[int]) -> int:
+        return self._request("pasid_abort", pasid=pasid, wqs=list(wqs))
 
     def portal_add(
         self,
@@ -250,6 +257,9 @@ class FakeEngine:
 
     def vector_pending(self, vector: int) -> bool:
         return self.vectors[vector].pending
+
+    def vector_clear(self, vector: int) -> None:
+        self.vectors[vector].pending = False
 
     def vector_post(self, vector: int) -> None:
         self.vectors[vector].fire()

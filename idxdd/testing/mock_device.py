@@ -57,6 +57,8 @@ class MockDevice:
     """Commands stay active until finish_command()."""
     refuse: dict[Command, int] = field(default_factory=dict)
     """CMDSTS.error of a command."""
+    results: dict[Command, int] = field(default_factory=dict)
+    """CMDSTS.result beside a command's success, where there should be none."""
     handles: dict[int, int] = field(default_factory=dict)
     """Handle of a table index; else the index itself."""
     commands: list[tuple[Command, int, bool]] = field(default_factory=list)
@@ -195,6 +197,7 @@ class MockDevice:
         result = 0
         if not error:
             error, result = self._execute(command, cmd.operand)
+            result = self.results.get(command, result)
         self.set(CMDSTS.encode(error=error, result=result))
         if cmd.int_req:
             self.raise_cause(InterruptCause.CMD)
@@ -285,18 +288,29 @@ class MockChannel:
     def __init__(self, number: int = 1, slots: int = 32) -> None:
         self.number, self.slots = number, slots
         self.sequence = 0
-        names = {"channel": "channel", "ring": "completion_ring", "portal": "portal_client"}
+        names = {
+            "channel": "channel", "ring": "completion_ring", "portal": "portal_client",
+            "own": "portal_client", "own_device": "portal_device",
+        }  # fmt: skip
         self.fds = {key: memfd.create(f"mock-{key}", _pages(LAYOUT[struct])) for key, struct in names.items()}
         self.maps = {key: memfd.map_shared(fd, _pages(LAYOUT[names[key]])) for key, fd in self.fds.items()}
         self.words = {key: Words(window) for key, window in self.maps.items()}
         self.wake_ours, theirs = bells.create_wake_pair()
         self.bell = socket.socket(fileno=theirs)
         self.pidfd = os.pidfd_open(os.getpid())
+        self.doorbell = bells.create_doorbell()
+        own_ours, self.own_wake = bells.create_wake_pair()
+        self.own_bell = socket.socket(fileno=own_ours)
         self.taken = 0
+        self.own_taken = 0
+        self.set_own(limit=LAYOUT["portal_slots"])
 
     def handed_over(self) -> list[int]:
-        """The five descriptors of attach, duplicated: whoever gets them owns them."""
-        return [os.dup(fd) for fd in (self.fds["channel"], self.fds["ring"], self.fds["portal"], self.wake_ours, self.pidfd)]
+        """The nine descriptors of attach, duplicated: whoever gets them owns them."""
+        own = (self.fds["own"], self.fds["own_device"], self.doorbell, self.own_wake)
+        return [
+            os.dup(fd) for fd in (self.fds["channel"], self.fds["ring"], self.fds["portal"], self.wake_ours, self.pidfd, *own)
+        ]
 
     # ---- the client ----
     def push(self, slot: int, sequence: int | None = None) -> int:
@@ -336,7 +350,33 @@ class MockChannel:
         ticket, status, result = struct.unpack_from("<QBB", self.maps["ring"], at)
         return ticket, status, result
 
+    def set_desc(self, slot: int, desc: bytes) -> None:
+        """The client's copy of what it submitted."""
+        at = LAYOUT["channel.desc"] + 64 * slot
+        self.maps["channel"][at : at + 64] = desc
+
     # ---- the device ----
+    def set_own(self, **words: int) -> None:
+        """Words of the device's page of the driver's own portal: limit, answered, closed, closed_at."""
+        for word, value in words.items():
+            store = self.words["own_device"].store64 if word in ("limit", "closed_at") else self.words["own_device"].store32
+            store(LAYOUT[f"portal_device.{word}"], value)
+
+    def own_want(self) -> int:
+        """The driver's last question for room."""
+        return self.words["own"].load32(LAYOUT["portal_client.want"])
+
+    def own_submitted(self) -> list[bytes]:
+        """What the driver published by its own portal since the last call."""
+        tail = self.words["own"].load64(LAYOUT["portal_client.tail"])
+        slots = [LAYOUT["portal_client.slot"] + number % LAYOUT["portal_slots"] * 64 for number in range(self.own_taken, tail)]
+        self.own_taken = tail
+        return [bytes(self.maps["own"][at : at + 64]) for at in slots]
+
+    def status(self, slot: int) -> int:
+        """The record's status byte."""
+        return self.maps["channel"][LAYOUT["channel.record"] + 32 * slot]
+
     def set_status(self, slot: int, status: int) -> None:
         """The record's status byte."""
         self.maps["channel"][LAYOUT["channel.record"] + 32 * slot] = status
@@ -347,7 +387,8 @@ class MockChannel:
         for window in self.maps.values():
             window.close()
         self.bell.close()
-        for fd in (*self.fds.values(), self.wake_ours, self.pidfd):
+        self.own_bell.close()
+        for fd in (*self.fds.values(), self.wake_ours, self.pidfd, self.doorbell, self.own_wake):
             os.close(fd)
 
 

@@ -15,6 +15,7 @@ from idxdd.device.device import Device
 from idxdd.device.engineport import Engine, EnginePort
 from idxdd.device.profile import DSA2, Profile
 from idxdd.native import _native as native
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, HostMemory
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio, DriverMmio
 from idxdd.spec.codes import CmdErr, Command, WqMode
 from idxdd.spec.layout import Register, Table
@@ -51,7 +52,9 @@ class MockDriver:
         self.ring = bytearray(MMIO_SIZE)
         self.device_mmio = DeviceMmio(self.ring)
         names = semaphores or [f"/unused.{entry}" for entry in range(profile.vectors)]
-        self.device = Device(index, f"dsa{index}", profile, self.port, self.bar0, self.device_mmio, names, self.ring)
+        segment = bytearray(HOST_MEMORY_SIZE)
+        self.device = Device(index, f"dsa{index}", profile, self.port, self.bar0, self.device_mmio, names, self.ring, segment)
+        self.host = HostMemory(segment, index)
         self.mmio = DriverMmio(self.bar0, self.ring, lambda: None, name=self.device.name, pump=self.turn)
         self._capabilities = tuple(self.mmio.read(register) for register in (GENCAP, WQCAP, GRPCAP, OFFSETS, IDCAP))
 
@@ -137,6 +140,7 @@ class MockDriver:
         """Let go of every buffer."""
         self.mmio.close()
         self.device.close()
+        self.host.close()
         self.device_mmio.close()
         self.port.close()
         if isinstance(self.engine, FakeEngine):

@@ -9,7 +9,8 @@ from idxdd.driver.irq import IrqReturn
 from idxdd.driver.state import DriverState
 from idxdd.driver.submit import hold_submitters, quiesce, release_submitters
 from idxdd.native import LAYOUT
-from idxdd.spec.codes import CmdErr, Command, ResetType, WqType
+from idxdd.spec.codes import CmdErr, Command, Flag, Opcode, ResetType, WqType
+from idxdd.spec.records import Descriptor
 from idxdd.testing.mock_device import MockChannel, MockDevice
 
 SHARED, DEDICATED = 2, 3
@@ -133,13 +134,119 @@ def test_one_interrupt_one_pass(bench: DriverBench, channel: MockChannel) -> Non
 
 
 @pytest.mark.conformance("CMP-08")
-def test_0x19_without_resubmission_fails(bench: DriverBench, channel: MockChannel) -> None:
-    """WRITE_FAILED, once."""
-    ticket = channel.push(0)
+def test_0x19_without_handle_support_fails() -> None:
+    """WRITE_FAILED, once: there is no other handle to try."""
+    with configured(MockDevice(int_handles=False)) as bench:
+        channel = MockChannel()
+        bench.attach(channel, SHARED)
+        ticket = channel.push(0)
+        channel.set_status(0, 0x19)
+        interrupt(bench)
+        interrupt(bench)
+        assert channel.completions() == [(ticket, 0x19, WRITE_FAILED)]
+        assert channel.own_submitted() == []
+
+
+def revoked(channel: MockChannel, slot: int = 0) -> int:
+    """A descriptor that ended 0x19, as its client wrote it; its ticket."""
+    channel.set_desc(slot, Descriptor.encode(opcode=Opcode.NOOP, flags=Flag.RCI, pasid=99, int_handle=3).pack())
+    ticket = channel.push(slot)
+    channel.set_status(slot, 0x19)
+    return ticket
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.conformance("CMP-07")
+def test_0x19_is_submitted_again_with_the_current_handle(bench: DriverBench, channel: MockChannel, listed: bool) -> None:
+    """From either list; the status is cleared first, nothing is called back, the PASID is the channel's own."""
+    ticket = revoked(channel)
+    if listed:
+        channel.set_status(0, 0)
+        interrupt(bench)
+        channel.set_status(0, 0x19)
+    bench.wq(SHARED).set_int_handle(40)
+    interrupt(bench)
+    again = [Descriptor.unpack(desc) for desc in channel.own_submitted()]
+    assert [(desc.opcode, desc.int_handle, desc.pasid) for desc in again] == [(Opcode.NOOP, 40, 1)]
+    assert (channel.status(0), channel.completions()) == (0, [])
+    channel.set_status(0, 1)
+    interrupt(bench)
+    assert channel.completions() == [(ticket, 1, NOERROR)]
+
+
+@pytest.mark.conformance("CMP-07")
+def test_0x19_again_is_submitted_again_again(bench: DriverBench, channel: MockChannel) -> None:
+    """A handle may be revoked twice."""
+    ticket = revoked(channel)
+    interrupt(bench)
     channel.set_status(0, 0x19)
     interrupt(bench)
+    assert len(channel.own_submitted()) == 2
+    channel.set_status(0, 1)
     interrupt(bench)
+    assert channel.completions() == [(ticket, 1, NOERROR)]
+
+
+@pytest.mark.conformance("CMP-09")
+@pytest.mark.parametrize("how", ["dead", "disabled", "closed"])
+def test_a_resubmission_that_is_refused_fails_the_descriptor(bench: DriverBench, channel: MockChannel, how: str) -> None:
+    """EIO and ENXIO: 0xFF in the record, WRITE_FAILED, once."""
+    ticket = revoked(channel)
+    if how == "dead":
+        bench.wq(SHARED).set_gate(DEAD)
+    elif how == "disabled":
+        bench.driver.devices[0].set_state(DriverState.DISABLED)
+    else:
+        channel.set_own(closed=1)
+        bench.reopens = False
+    interrupt(bench)
+    interrupt(bench)
+    assert (channel.completions(), channel.status(0)) == ([(ticket, 0xFF, WRITE_FAILED)], 0xFF)
+    assert channel.own_submitted() == []
+
+
+@pytest.mark.conformance("CMP-10")
+def test_a_full_wq_fails_the_descriptor_after_all_attempts(bench: DriverBench, channel: MockChannel) -> None:
+    """1 + 32 attempts, each answered by the device; then one callback."""
+    ticket = revoked(channel)
+    channel.set_own(limit=0)
+    bench.device.post(SHARED + 1)
+    questions = 0
+    for _ in range(200):
+        bench.turn()
+        if channel.own_want() != questions:
+            questions = channel.own_want()
+            channel.set_own(answered=questions)
+    assert questions == 33
+    assert channel.completions() == [(ticket, 0xFF, WRITE_FAILED)]
+
+
+def test_a_portal_that_was_closed_is_reopened_for_a_resubmission(bench: DriverBench, channel: MockChannel) -> None:
+    """Disabling the WQ closed it; nobody else would reopen ours."""
+    ticket = revoked(channel)
+    channel.set_own(closed=1)
+    interrupt(bench)
+    assert bench.asked == [("reopen", 1)]
+    assert len(channel.own_submitted()) == 1
+    channel.set_status(0, 1)
+    interrupt(bench)
+    assert channel.completions() == [(ticket, 1, NOERROR)]
+
+
+def test_a_flushed_descriptor_is_not_submitted_again(bench: DriverBench, channel: MockChannel) -> None:
+    """Its channel is detached before the resubmission's turn comes: completed once, by the flush."""
+    ticket = revoked(channel)
+    bench.device.hold_commands = True
+    bench.send("disable_wq", wq=SHARED)
+    bench.run()
+    bench.device.post(SHARED + 1)
+    bench.turn()
+    bench.send("detach", channel=1)
+    bench.device.hold_commands = False
+    bench.device.finish_command()
+    bench.run()
     assert channel.completions() == [(ticket, 0x19, WRITE_FAILED)]
+    assert channel.own_submitted() == []
 
 
 @pytest.mark.conformance("CMP-11")
@@ -449,11 +556,41 @@ def test_a_refused_handle_gates_the_wq(bench: DriverBench, channel: MockChannel)
     assert bench.wq(SHARED).channels[1].native.listed == 1
 
 
-def test_descriptors_with_the_old_handle_end_without_an_interrupt_of_theirs(bench: DriverBench, channel: MockChannel) -> None:
-    """They get 0x19 and raise nothing: the drain finds them."""
-    ticket = channel.push(0)
+@pytest.mark.conformance("REV-08")
+def test_the_drain_asks_for_nothing_but_an_interrupt(bench: DriverBench, channel: MockChannel) -> None:
+    """Descriptors that carry the old handle get 0x19 and raise nothing: the drain's interrupt makes wq_thread find them."""
+    revoked(channel)
     bench.device.handles = {SHARED + 1: 40}
-    channel.set_status(0, 0x19)
     revoke(bench)
-    assert (Command.DRAIN_WQ, 1 << SHARED, True) in bench.device.commands
-    assert channel.completions() == [(ticket, 0x19, WRITE_FAILED)]
+    (drain,) = channel.own_submitted()
+    assert drain == Descriptor.encode(opcode=Opcode.DRAIN, flags=Flag.RCI, priv=True, pasid=1, int_handle=40).pack()
+    interrupt(bench)  # what the drain causes
+    assert [Descriptor.unpack(desc).int_handle for desc in channel.own_submitted()] == [40]
+
+
+@pytest.mark.conformance("REV-07")
+def test_a_dedicated_wq_is_drained_100_us_after_its_gate_opened(bench: DriverBench) -> None:
+    """Earlier posted writes reach the device first."""
+    channel = MockChannel(2)
+    bench.attach(channel, DEDICATED)
+    bench.device.handles = {DEDICATED + 1: 41}
+    bench.device.raise_cause(REVOKED)
+    for _ in range(50):
+        bench.turn()
+    assert (bench.wq(DEDICATED).gate, bench.wq(DEDICATED).int_handle) == (LIVE, 41)
+    bench.clock.advance(99e-6)
+    bench.turn()
+    assert channel.own_submitted() == []
+    bench.clock.advance(2e-6)
+    bench.turn()
+    assert len(channel.own_submitted()) == 1
+
+
+def test_a_drain_that_cannot_be_sent_is_warned_about(bench: DriverBench, channel: MockChannel) -> None:
+    """As the driver does; nothing hangs."""
+    channel.set_own(closed=1)
+    bench.reopens = False
+    bench.device.handles = {SHARED + 1: 40}
+    revoke(bench)
+    assert "Failed to submit drain desc on wq 2." in bench.texts()
+    assert bench.driver.works.idle

@@ -21,8 +21,8 @@ from idxdd.control import wire
 from idxdd.control.client import ControlClient, DaemonAbsent, DeviceGone, RequestError
 from idxdd.control.exitcodes import ExitCode
 from idxdd.native import LAYOUT, Words
-from idxdd.service.portals import Closed
 from idxdd.shm import names
+from idxdd.shm.closed import Closed
 
 RUN = [sys.executable, "-m", "idxdd", "run"]
 
@@ -414,6 +414,18 @@ def test_an_irq_that_keeps_dying_is_tried_later_and_later(daemon: RunningDaemon)
         wait_until(lambda pid=pid: daemon.irq_pid() != pid, 10, "it is reaped")
     assert "starting another in 0 s" in daemon.said
     assert wait_until(daemon.irq_pid, 10, "there is an idxdd-irq")
+
+
+def test_an_irq_that_was_killed_at_work_is_replaced_at_once(daemon: RunningDaemon) -> None:
+    """Copies once failed ("open: the daemon does not answer") because each kill of a young idxdd-irq that had adopted and
+    worked made the next one start later: the back-off is for those that cannot start."""
+    with daemon.connect() as client:
+        for _ in range(6):
+            assert client.request("list")[0]["devices"]
+            os.kill(daemon.irq_pid(), signal.SIGKILL)
+        assert client.request("list")[0]["devices"]
+    delays = [line.rpartition(" in ")[2] for line in daemon.said.splitlines() if "starting another" in line]
+    assert delays == ["0 s"] * 6
 
 
 def test_a_client_that_stays_inside_the_gate_is_fenced(daemon: RunningDaemon) -> None:

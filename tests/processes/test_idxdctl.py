@@ -50,11 +50,9 @@ def source(tmp_path: Path) -> Path:
 
 def test_list_and_stats_say_what_there_is(daemon: RunningDaemon) -> None:
     """For people a table, for programs JSON with a schema version."""
-    found = answered(daemon, "list")
-    enabled = [
-        f"{device['name']}/{wq['name']}" for device in found["devices"] for wq in device["wqs"] if wq["state"] == "enabled"
-    ]
-    assert enabled == ALL_WQS
+    (device,) = json.loads(run(daemon, "list", "--json").stdout)
+    wqs = [wq for group in device["groups"] for wq in group["grouped_workqueues"]]
+    assert [f"{device['dev']}/{wq['dev']}" for wq in wqs if wq["state"] == "enabled"] == ALL_WQS
     text = run(daemon, "list").stdout
     assert "dsa0: enabled" in text
     assert all(wq in text for wq in ALL_WQS)

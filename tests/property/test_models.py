@@ -1,4 +1,4 @@
-"""The protocols' models: each wording that holds is clean, each that fails still fails. Change a protocol, change its model first."""
+"""The protocols' models: each wording that holds is clean, each that fails still fails."""
 
 import subprocess
 import sys

@@ -171,6 +171,17 @@ def test_disable_device_passes_through_drain_and_keeps_the_configuration() -> No
         assert driver.command(Command.ENABLE_WQ, 1) is CmdErr.SUCCESS
 
 
+@pytest.mark.parametrize(
+    ("command", "request_name"), [(Command.DRAIN_PASID, "pasid_drain"), (Command.ABORT_PASID, "pasid_abort")]
+)
+def test_pasid_commands_name_their_own_wqs(command: Command, request_name: str) -> None:
+    """Two devices share an engine and a client's PASID: a command of one must not touch the other's descriptors."""
+    with MockDriver(index=1) as driver:
+        driver.enable(SHARED)
+        assert driver.command(command, 7) is CmdErr.SUCCESS
+        assert driver.fake.asked(request_name) == [{"pasid": 7, "wqs": list(range(16, 24))}]
+
+
 def test_reset_device_aborts() -> None:
     """Reset abandons what is queued, Disable waits for it: the engine must be told which."""
     with MockDriver() as driver:

@@ -158,12 +158,12 @@ def test_capabilities_of_dsa2(driver: MockDriver) -> None:
     """The raw words, decoded by hand: a driver's whole behaviour hangs on them."""
     assert driver.read(VERSION).raw == 0x200
     # 31 config, 24:21 = 10, 20:16 = 31, batch continuation, evl 1, fault info, crc64, fill16, readbacks, cmd_cap, 2:0
-    assert driver.read(GENCAP).raw == 1 << 31 | 10 << 21 | 31 << 16 | 1 << 15 | 1 << 13 | 0b11111 << 8 | 1 << 4 | 0b111
+    assert driver.read(GENCAP).raw == 1 << 31 | 10 << 21 | 31 << 16 | 1 << 15 | 1 << 13 | 0b11111 << 8 | 1 << 7 | 1 << 4 | 0b111
     assert driver.read(WQCAP).raw == 0xFF << 48 | 1 << 24 | 8 << 16 | 128
     assert driver.read(GRPCAP).raw == 0b11 << 16 | 96 << 8 | 4
     assert driver.mmio.read32(0x38) == 4
-    assert driver.read(OPCAP).raw == 0x3003F
-    assert driver.read(OFFSETS).raw == 0x4 << 32 | 0x8 << 16 | 0x6
+    assert driver.read(OPCAP).raw == 0x1_00BF_07FF
+    assert driver.read(OFFSETS).raw == 0x10 << 64 | 0x4 << 32 | 0x8 << 16 | 0x6
     assert driver.read(CMDCAP).raw == 0x7FFE
     assert [driver.mmio.read64(at) for at in (0x100, 0x180, 0x188, 0x190)] == [0, 0, 0, 0]
 
@@ -186,7 +186,7 @@ def test_reset_values(driver: MockDriver) -> None:
     """What is not zero after power-on."""
     assert driver.mmio.read32(0x80) == 96
     assert driver.read(GRPCFG, 3).raw == 96 << 340, "rdbufs_allowed = all of them"
-    assert driver.read(WQCFG, 7).raw == 0x3003F << 256, "op_config = OPCAP"
+    assert driver.read(WQCFG, 7).raw == 0x1_00BF_07FF << 256, "op_config = OPCAP"
     rest = [at for at in range(0x80, 0xE0, 4) if driver.mmio.read32(at)]
     assert rest == [0x80, 0xB0]
     assert not any(driver.bar0[0x2000:0x10000]), "MSI-X open, nothing pending, no portal answers"

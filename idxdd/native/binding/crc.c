@@ -82,6 +82,7 @@ static PyObject *cpu_features(PyObject *module, PyObject *none)
 #define FEATURE(builtin, name) if (__builtin_cpu_supports(builtin)) strcat(strcat(features, *features ? " " : ""), name)
     FEATURE("sse4.2", "sse4_2");
     FEATURE("pclmul", "pclmulqdq");
+    FEATURE("avx", "avx");
     FEATURE("avx2", "avx2");
     FEATURE("avx512f", "avx512f");
     FEATURE("avx512bw", "avx512bw");

@@ -105,9 +105,10 @@ static PyTypeObject *ExitType;
 
 static PyStructSequence_Field exit_fields[] = {
     {"kind"}, {"id"}, {"wq"}, {"portal"}, {"context"}, {"generation"}, {"pasid"}, {"invalid_flags"}, {"bytes_completed"},
-    {"batch_index"}, {"in_batch"}, {"status"}, {"operand"}, {"write"}, {"priv"}, {"record_written"}, {"address"}, {"desc"}, {NULL},
+    {"batch_index"}, {"in_batch"}, {"status"}, {"operand"}, {"write"}, {"priv"}, {"record_written"},
+    {"batch_id"}, {"first_error"}, {"address"}, {"desc"}, {"record"}, {NULL},
 };
-static PyStructSequence_Desc exit_desc = {"idxdd.native.Exit", "What the engine hands to the device loop.", exit_fields, 18};
+static PyStructSequence_Desc exit_desc = {"idxdd.native.Exit", "What the engine hands to the device loop.", exit_fields, 21};
 
 static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -189,12 +190,13 @@ static PyObject *exit_object(const struct idxdd_exit *exit)
         return NULL;
     const unsigned long values[] = {exit->kind, exit->id, exit->wq, exit->portal, exit->context, exit->generation, exit->pasid,
                                     exit->invalid_flags, exit->bytes_completed, exit->batch_index, exit->in_batch, exit->status,
-                                    exit->operand, exit->write, exit->priv, exit->record_written};
+                                    exit->operand, exit->write, exit->priv, exit->record_written, exit->batch_id, exit->first_error};
     Py_ssize_t n = (Py_ssize_t)(sizeof values / sizeof *values);
     for (Py_ssize_t i = 0; i < n; i++)
         PyStructSequence_SET_ITEM(object, i, PyLong_FromUnsignedLong(values[i]));
     PyStructSequence_SET_ITEM(object, n, PyLong_FromUnsignedLongLong(exit->address));
     PyStructSequence_SET_ITEM(object, n + 1, PyBytes_FromStringAndSize((const char *)exit->desc, 64));
+    PyStructSequence_SET_ITEM(object, n + 2, PyBytes_FromStringAndSize((const char *)exit->record, 32));
     return object;
 }
 
@@ -263,15 +265,16 @@ static bool opcodes(PyObject *sequence, uint64_t opcfg[4])
 static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"wq", "group", "dedicated", "size", "threshold", "priority", "gencap", "opcfg", "max_xfer_shift",
-                            "max_batch_shift", "bof", "pasid_en", "pasid", "priv", "user_int_en", "privileged_mode", "tc_enabled", NULL};
+                            "max_batch_shift", "bof", "pasid_en", "pasid", "priv", "user_int_en", "privileged_mode", "tc_enabled",
+                            "evl_en", "evl_drains", NULL};
     unsigned int wq, group, size, threshold, priority, max_xfer_shift, max_batch_shift, pasid, tc_enabled = 3;
     unsigned long long gencap;
-    int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode;
+    int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode, evl_en = 0, evl_drains = 0;
     PyObject *opcfg;
     struct idxdd_wq_config config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|I", names, &wq, &group, &dedicated, &size, &threshold, &priority,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|Ipp", names, &wq, &group, &dedicated, &size, &threshold, &priority,
                                      &gencap, &opcfg, &max_xfer_shift, &max_batch_shift, &bof, &pasid_en, &pasid, &priv, &user_int_en,
-                                     &privileged_mode, &tc_enabled)
+                                     &privileged_mode, &tc_enabled, &evl_en, &evl_drains)
         || !opcodes(opcfg, config.limits.opcfg))
         return NULL;
     config.limits.gencap = gencap;
@@ -283,6 +286,8 @@ static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *
     config.limits.dedicated = (uint8_t)dedicated;
     config.limits.privileged_mode = (uint8_t)privileged_mode;
     config.limits.tc_enabled = (uint8_t)tc_enabled;
+    config.evl_en = (uint8_t)evl_en;
+    config.evl_drains = (uint8_t)evl_drains;
     config.group = group;
     config.size = (uint16_t)size;
     config.threshold = (uint16_t)threshold;
@@ -339,20 +344,24 @@ static PyObject *Engine_wq_drain(EngineObject *self, PyObject *wqs)
     return request_id(idxdd_engine_wq_drain(self->engine, mask), "drain WQs");
 }
 
-static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *pasid)
+static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *args)
 {
-    unsigned long value = PyLong_AsUnsignedLong(pasid);
-    if (PyErr_Occurred())
+    unsigned int pasid;
+    PyObject *wqs;
+    uint64_t mask;
+    if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_drain(self->engine, (uint32_t)value), "drain a PASID");
+    return request_id(idxdd_engine_pasid_drain(self->engine, pasid, mask), "drain a PASID");
 }
 
-static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *pasid)
+static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *args)
 {
-    unsigned long value = PyLong_AsUnsignedLong(pasid);
-    if (PyErr_Occurred())
+    unsigned int pasid;
+    PyObject *wqs;
+    uint64_t mask;
+    if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_abort(self->engine, (uint32_t)value), "abort a PASID");
+    return request_id(idxdd_engine_pasid_abort(self->engine, pasid, mask), "abort a PASID");
 }
 
 static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject *kwargs)
@@ -516,6 +525,15 @@ static PyObject *Engine_vector_pending(EngineObject *self, PyObject *args)
     return PyBool_FromLong((long)atomic_load(&idxdd_engine_interrupts(self->engine)->vector[vector].pba));
 }
 
+static PyObject *Engine_vector_clear(EngineObject *self, PyObject *args)
+{
+    unsigned int vector;
+    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
+        return NULL;
+    idxdd_vector_clear(idxdd_engine_interrupts(self->engine), vector);
+    Py_RETURN_NONE;
+}
+
 static PyObject *Engine_vector_post(EngineObject *self, PyObject *args)
 {
     unsigned int vector;
@@ -577,8 +595,8 @@ static PyMethodDef Engine_methods[] = {
     {"wq_threshold", (PyCFunction)Engine_wq_threshold, METH_VARARGS, "Change the threshold of a shared WQ."},
     {"wq_stop", (PyCFunction)Engine_wq_stop, METH_VARARGS, "Close all portals of WQs, drain or abort."},
     {"wq_drain", (PyCFunction)Engine_wq_drain, METH_O, "Wait for all that WQs have accepted."},
-    {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_O, "Wait for all of one PASID."},
-    {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_O, "Abort all of one PASID."},
+    {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_VARARGS, "Wait for all of one PASID in WQs."},
+    {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_VARARGS, "Abort all of one PASID in WQs."},
     {"portal_add", KEYWORDS(Engine_portal_add), "Serve a portal."},
     {"agent_add", (PyCFunction)(void (*)(void))Engine_agent_add, METH_VARARGS | METH_KEYWORDS, "Reach what is not mapped through this agent."},
     {"agent_remove", (PyCFunction)Engine_agent_remove, METH_O, "The space has no agent any more."},
@@ -591,6 +609,7 @@ static PyMethodDef Engine_methods[] = {
     {"vector_config", (PyCFunction)Engine_vector_config, METH_VARARGS, "Give a vector its semaphore and pending word."},
     {"vector_mask", (PyCFunction)Engine_vector_mask, METH_VARARGS, "Mask or unmask a vector."},
     {"vector_pending", (PyCFunction)Engine_vector_pending, METH_VARARGS, "The PBA bit."},
+    {"vector_clear", (PyCFunction)Engine_vector_clear, METH_VARARGS, "Clear the PBA bit."},
     {"vector_post", (PyCFunction)Engine_vector_post, METH_VARARGS, "Raise a vector."},
     {"handle_config", KEYWORDS(Engine_handle_config), "Set an entry of the interrupt handle table."},
     {"ring", (PyCFunction)Engine_ring, METH_NOARGS, "Wake the engine."},
@@ -614,7 +633,7 @@ int idxdd_bind_engine(PyObject *module)
     static const struct { const char *name; long value; } constants[] = {
         {"EXIT_ACK", IDXDD_EXIT_ACK}, {"EXIT_FAULT", IDXDD_EXIT_FAULT}, {"EXIT_ERROR", IDXDD_EXIT_ERROR},
         {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"RESUME_RETRY", IDXDD_RESUME_RETRY}, {"RESUME_FAIL", IDXDD_RESUME_FAIL},
-        {"RESUME_FINISH", IDXDD_RESUME_FINISH}, {"STOP_DRAIN", IDXDD_STOP_DRAIN}, {"STOP_ABORT", IDXDD_STOP_ABORT},
+        {"RESUME_FINISH", IDXDD_RESUME_FINISH}, {"RESUME_RUN", IDXDD_RESUME_RUN}, {"STOP_DRAIN", IDXDD_STOP_DRAIN}, {"STOP_ABORT", IDXDD_STOP_ABORT},
     };
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (PyModule_AddIntConstant(module, constants[i].name, constants[i].value) < 0)

@@ -243,6 +243,43 @@ static PyObject *irq_channel_relist(PyObject *op, PyObject *arg)
     return channel ? PyBool_FromLong(idxdd_irq_channel_relist(channel, ticket)) : NULL;
 }
 
+static bool ticket_of(PyObject *arg, uint64_t *ticket)
+{
+    *ticket = PyLong_AsUnsignedLongLong(arg);
+    return !(*ticket == UINT64_MAX && PyErr_Occurred());
+}
+
+static PyObject *irq_channel_holds(PyObject *op, PyObject *arg)
+{
+    uint64_t ticket;
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    if (!channel || !ticket_of(arg, &ticket))
+        return NULL;
+    return PyBool_FromLong(idxdd_irq_channel_holds(channel, ticket));
+}
+
+static PyObject *irq_channel_descriptor(PyObject *op, PyObject *arg)
+{
+    uint8_t desc[64];
+    uint64_t ticket;
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    if (!channel || !ticket_of(arg, &ticket))
+        return NULL;
+    if (!idxdd_irq_channel_descriptor(channel, ticket, desc))
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize((const char *)desc, sizeof desc);
+}
+
+static PyObject *irq_channel_set_status(PyObject *op, PyObject *args)
+{
+    unsigned long long ticket;
+    unsigned char status;
+    if (!PyArg_ParseTuple(args, "Kb:set_status", &ticket, &status))
+        return NULL;
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    return channel ? PyBool_FromLong(idxdd_irq_channel_set_status(channel, ticket, status)) : NULL;
+}
+
 static PyObject *irq_channel_close(PyObject *op, PyObject *Py_UNUSED(none))
 {
     irq_channel_let_go((IrqChannel *)op);
@@ -286,6 +323,9 @@ static PyMethodDef irq_channel_methods[] = {
     {"sweep", irq_channel_sweep, METH_NOARGS, "Complete everything: written status NORMAL, zero ABORT. Returns how many."},
     {"complete", irq_channel_complete, METH_VARARGS, "Complete one deferred descriptor (ticket, status, result). False: not held."},
     {"relist", irq_channel_relist, METH_O, "Put a deferred descriptor back on the work list. False: not held."},
+    {"holds", irq_channel_holds, METH_O, "Whether idxdd-irq holds this ticket: listed, not completed."},
+    {"descriptor", irq_channel_descriptor, METH_O, "A copy of a held descriptor's 64 bytes; None: not held."},
+    {"set_status", irq_channel_set_status, METH_VARARGS, "Write the status byte of a held descriptor's record. False: not held."},
     {"close", irq_channel_close, METH_NOARGS, "Unmap everything. Idempotent."},
     {NULL, NULL, 0, NULL},
 };

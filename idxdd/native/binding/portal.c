@@ -139,6 +139,24 @@ static PyObject *Portal_submit(PortalObject *self, PyObject *descriptor)
     return PyLong_FromLongLong(accepted == 1 ? (long long)burst.first : accepted == 0 ? IDXDD_SUBMIT_RETRY : (long long)accepted);
 }
 
+static PyObject *Portal_try_submit(PortalObject *self, PyObject *descriptor)
+{
+    Py_buffer view;
+    int64_t answer;
+    if (get_descriptor(descriptor, &view) < 0)
+        return NULL;
+    if (!idxdd_portal_enter(self)) {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    answer = idxdd_submitter_try(&self->submitter, view.buf);
+    Py_END_ALLOW_THREADS
+    idxdd_portal_leave(self);
+    PyBuffer_Release(&view);
+    return PyLong_FromLongLong((long long)answer);
+}
+
 static PyObject *Portal_submit_many(PortalObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"descriptors", "count", NULL};
@@ -223,6 +241,21 @@ static PyObject *Portal_wait(PortalObject *self, PyObject *args, PyObject *kwarg
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:wait", names, &number, &timeout))
         return NULL;
     return wait_for(self, number, timeout, NULL);
+}
+
+static int wait_room_once(void *argument, uint64_t timeout_ns)
+{
+    return idxdd_submitter_wait_room(argument, timeout_ns);
+}
+
+static PyObject *Portal_wait_room(PortalObject *self, PyObject *timeout)
+{
+    uint64_t timeout_ns;
+    if (idxdd_timeout_ns(timeout, &timeout_ns) < 0 || !idxdd_portal_enter(self))
+        return NULL;
+    int answer = idxdd_wait_interruptible(wait_room_once, &self->submitter, timeout_ns);
+    idxdd_portal_leave(self);
+    return idxdd_wait_result(answer);
 }
 
 static PyObject *Portal_wait_record(PortalObject *self, PyObject *args, PyObject *kwargs)
@@ -310,7 +343,7 @@ static void Portal_dealloc(PortalObject *self)
     Py_DECREF(type);
 }
 
-enum word { WORD_TAIL, WORD_DONE, WORD_CLOSED, WORD_CLOSED_AT, WORD_FENCED, WORD_LIMIT };
+enum word { WORD_TAIL, WORD_DONE, WORD_CLOSED, WORD_CLOSED_AT, WORD_FENCED, WORD_LIMIT, WORD_ASKING };
 
 static PyObject *Portal_word(PortalObject *self, void *closure)
 {
@@ -325,17 +358,20 @@ static PyObject *Portal_word(PortalObject *self, void *closure)
     case WORD_CLOSED_AT: value = atomic_load(&device->closed_at); break;
     case WORD_FENCED: value = atomic_load(&device->fenced); break;
     case WORD_LIMIT: value = atomic_load(&device->limit); break;
+    case WORD_ASKING: value = idxdd_submitter_asking(&self->submitter); break;
     }
     idxdd_portal_leave(self);
-    return (intptr_t)closure == WORD_FENCED ? PyBool_FromLong(value != 0) : PyLong_FromUnsignedLongLong(value);
+    return (intptr_t)closure == WORD_FENCED || (intptr_t)closure == WORD_ASKING ? PyBool_FromLong(value != 0) : PyLong_FromUnsignedLongLong(value);
 }
 
 static PyMethodDef methods[] = {
     {"submit", (PyCFunction)Portal_submit, METH_O, "Publish one 64-byte descriptor: its number, or SUBMIT_*."},
+    {"try_submit", (PyCFunction)Portal_try_submit, METH_O, "As submit, but never waits for room: SUBMIT_RETRY once it has asked."},
     {"submit_many", (PyCFunction)Portal_submit_many, METH_VARARGS | METH_KEYWORDS,
      "Publish as many descriptors, in order, as there is room for: how many, 0 = retry, or SUBMIT_*."},
     {"post", (PyCFunction)Portal_post, METH_O, "A dedicated WQ's posted write: False = dropped at the limit."},
     {"wait", (PyCFunction)Portal_wait, METH_VARARGS | METH_KEYWORDS, "Until `done` >= number, at most timeout seconds: WAIT_*."},
+    {"wait_room", (PyCFunction)Portal_wait_room, METH_O, "After a retry: until there is room, at most timeout seconds: WAIT_*."},
     {"wait_record", (PyCFunction)Portal_wait_record, METH_VARARGS | METH_KEYWORDS,
      "Until byte 0 of the record is not 0, or all that was published has finished, at most timeout seconds: WAIT_*."},
     {"sleeping_fd", (PyCFunction)Portal_sleeping_fd, METH_O, "Ask to be woken at `number`; the fd to watch, or -1."},
@@ -351,6 +387,7 @@ static PyGetSetDef words[] = {
     {"closed_at", (getter)Portal_word, NULL, "first number not accepted", (void *)WORD_CLOSED_AT},
     {"fenced", (getter)Portal_word, NULL, "idxdd-irq has swept the channel", (void *)WORD_FENCED},
     {"limit", (getter)Portal_word, NULL, "how far the tail may go", (void *)WORD_LIMIT},
+    {"asking", (getter)Portal_word, NULL, "a question for room is not answered yet", (void *)WORD_ASKING},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -555,6 +555,11 @@ int idxdd_wait(struct idxdd_wq *wq, const struct idxdd_record *record, int64_t n
     return wait_error(answer);
 }
 
+int idxdd_wait_room(struct idxdd_wq *wq, int timeout_ms)
+{
+    return wait_error(idxdd_submitter_wait_room(&wq->submitter, timeout_ns(timeout_ms)));
+}
+
 static int reap_now(struct idxdd_wq *wq, struct idxdd_reaped_desc *reaped, uint32_t maximum)
 {
     struct idxdd_reaped some[64];

@@ -25,10 +25,10 @@ bool portal_has_work(const struct idxdd_engine *e, const struct portal *p)
 {
     if (p->contexts && portal_runnable(e, p) != NONE)
         return true;
-    if (p->queue_count && !p->stalled)
-        return p->contexts < IDXDD_CONTEXTS_PER_PORTAL;
+    if (p->queue_count && !p->stalled && context_to_be_had(e, p))
+        return true;
     return p->open
-        && (atomic_load_explicit(&p->client->tail, memory_order_acquire) != p->head
+        && ((!p->queue_count && atomic_load_explicit(&p->client->tail, memory_order_acquire) != p->head)
             || atomic_load_explicit(&p->client->want, memory_order_relaxed) != p->want_seen
             || atomic_load_explicit(&p->client->dropped, memory_order_relaxed) != p->dropped_seen);
 }
@@ -64,7 +64,7 @@ static bool accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p, 
     if (drain && how == DRAIN_STOPS)
         return false; /* copied again when it is accepted: only that copy counts */
     if (drain && how == DRAIN_SWEEPS)
-        portals_sweep(e, wq, p, wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid);
+        portals_sweep(e, wq, p, drained_pasid(wq, p));
     p->queue_sequence[at] = wq->sequence++;
     p->queue_count++;
     wq->queued++;
@@ -82,10 +82,12 @@ static uint32_t accept_up_to(struct idxdd_engine *e, struct portal *p, uint64_t 
     if (dropped != p->dropped_seen) {
         uint64_t count = dropped - p->dropped_seen;
         p->dropped_seen = dropped;
+        wq->deeds++;
         overflow(e, p, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
     }
     if (tail - p->head > IDXDD_PORTAL_SLOTS) { /* behind us, or further than a ring: garbage */
         overflow(e, p, 0);
+        wq->deeds++;
         wq->granted -= portal_granted(p);
         p->head = p->limit = p->limit_max = tail;
         atomic_store_explicit(&p->device->limit, tail, memory_order_release);
@@ -99,6 +101,7 @@ static uint32_t accept_up_to(struct idxdd_engine *e, struct portal *p, uint64_t 
         if (how == DRAIN_ALONE)
             break;
     }
+    wq->deeds += n;
     if (n)
         count_up(&wq->statistics->accepted, n);
     return n;
@@ -126,6 +129,17 @@ void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *b
             if (swept(wq->portals[i], but, pasid))
                 drains = accept_up_to(e, wq->portals[i], wq->portals[i]->limit_max, DRAIN_ALONE);
     } while (drains);
+}
+
+/* May the oldest descriptor of the queue start? Of drains only so many wait, and the others stay in their queues; but one that
+ * has nothing to wait for always starts, and so does what it would have waited for: the oldest of all gets a context. */
+bool portal_may_start(const struct idxdd_engine *e, const struct wq *wq, const struct portal *p)
+{
+    if (!p->queue_count || p->stalled || !context_to_be_had(e, p))
+        return false;
+    if (e->drains < IDXDD_DRAINS_WAITING || p->queue[p->queue_head][7] != OPCODE_DRAIN)
+        return true;
+    return oldest_unfinished(e, wq, drained_pasid(wq, p)) == p->queue_sequence[p->queue_head];
 }
 
 void portal_take(struct portal *p, struct wq *wq, struct context *c)
@@ -163,6 +177,7 @@ static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
     uint32_t aborted = p->queue_count, next;
     wq->queued -= p->queue_count;
     p->queue_count = 0;
+    atomic_store_explicit(&wq->statistics->occupancy, wq->queued, memory_order_relaxed); /* there may be no turn after this */
     for (uint32_t at = p->first_context; at != NONE; at = next) {
         struct context *c = &e->context[at];
         next = c->next;

@@ -9,6 +9,7 @@
 #define REFLECTED64 0x9A6C9329AC4BC9B5ull       /* 0xAD93D23594C93659, bits reversed */
 
 struct idxdd_polynomial idxdd_poly32, idxdd_poly64;
+uint32_t idxdd_chains_over[3];
 
 static const struct idxdd_crc_kernels *const available[] = {    /* best last */
     &idxdd_crc_portable,
@@ -53,6 +54,18 @@ static void fill_folds(struct idxdd_polynomial *poly, uint64_t polynomial, unsig
     }
 }
 
+/* A product of two 32-bit words is one x too high and the crc32 instruction multiplies by x^32, hence the 33. */
+static void fill_chains(void)
+{
+    uint64_t power = 1u << 31;                  /* x^0 */
+    unsigned exponent = 0;
+    for (unsigned chains = 1; chains <= 3; chains++) {
+        for (; exponent < chains * CHAIN_BYTES * 8u - 33; exponent++)
+            power = times_x(power, REFLECTED32);
+        idxdd_chains_over[chains - 1] = (uint32_t)power;
+    }
+}
+
 bool idxdd_crc_force(const char *name)
 {
     for (size_t i = 0; i < sizeof available / sizeof *available; i++)
@@ -74,6 +87,7 @@ __attribute__((constructor)) static void prepare(void)
     fill_slices(&idxdd_poly64, REFLECTED64);
     fill_folds(&idxdd_poly32, REFLECTED32, 32);
     fill_folds(&idxdd_poly64, REFLECTED64, 64);
+    fill_chains();
     for (size_t i = 0; i < sizeof available / sizeof *available; i++)
         (void)idxdd_crc_force(available[i]->name);
 }

@@ -12,7 +12,7 @@
 
 typedef uint64_t idxdd_crc_function(uint64_t reg, uint8_t *to, const uint8_t *from, uint64_t size);
 
-/* CRC-16/T10-DIF; size a multiple of 8, at least 64; `to` NULL: nothing is copied. */
+/* CRC-16/T10-DIF of a DIF block: a multiple of 128 bytes, or 8 more. `to` NULL: nothing is copied. */
 typedef uint16_t idxdd_crc16_function(uint16_t reg, uint8_t *to, const uint8_t *from, uint64_t size);
 
 struct idxdd_crc_kernels {
@@ -31,6 +31,14 @@ struct idxdd_polynomial {
     uint64_t slices[8][256];
     uint64_t folds[FOLDS][2];
 };
+
+/* CRC-32C by folding and by the crc32 instruction at once: bytes a step folds, bytes it adds to each of three chains. */
+enum {
+    FOLD_STEP = 512, CHAIN_STEP = 80, CHAINED_STEPS = 16,
+    CHAIN_BYTES = CHAIN_STEP * CHAINED_STEPS,
+    CHAINED_BYTES = FOLD_STEP * CHAINED_STEPS + 3 * CHAIN_BYTES,
+};
+extern uint32_t idxdd_chains_over[3];           /* over 1, 2, 3 chains: x^(bits - 33) mod P, reflected; written once, before main */
 
 extern struct idxdd_polynomial idxdd_poly32, idxdd_poly64;      /* written once, before main */
 extern const struct idxdd_crc_kernels idxdd_crc_portable;

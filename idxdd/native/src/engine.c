@@ -1,7 +1,7 @@
 /* The engine's thread: requests, turns, sleep.
  *
  * A visit           answers the requests, then gives each group one turn per engine of it that could be busy: a turn is one portal of one
- *                   WQ (WQ priority: registers.md 3.2; portals of a WQ in rotation), at most a slice of bytes and IDXDD_DESCRIPTORS_PER_TURN descriptors.
+ *                   WQ (WQ priority: registers.md 3.2; portals of a WQ in rotation), at most IDXDD_TURN_BYTES and IDXDD_DESCRIPTORS_PER_TURN descriptors.
  * Sleep             asleep = 1; fence; look at every input again; epoll with a belt; asleep = 0 (protocols: sleeping and waking).
  */
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include "engine_state.h"
 
 #define SPIN_MIN_NS 2000u
+#define SPIN_YIELD_NS 2000u
 #define LOOKS_PER_CLOCK 32u
 
 uint64_t engine_now_ns(void)
@@ -40,7 +41,7 @@ void acknowledge(struct idxdd_engine *e, uint32_t id)
 static bool waiter_over(const struct idxdd_engine *e, const struct waiter *w)
 {
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++)
-        if (w->wqs >> i & 1 && oldest_unfinished(e, &e->wq[i], w->pasid, NULL) < w->before[i])
+        if (w->wqs >> i & 1 && oldest_unfinished(e, &e->wq[i], w->pasid) < w->before[i])
             return false;
     return true;
 }
@@ -118,13 +119,15 @@ static void pasid_request(struct idxdd_engine *e, const struct request *r, bool 
 {
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++) {
         struct wq *wq = &e->wq[i];
+        if (!(r->wqs >> i & 1))
+            continue;
         for (uint32_t k = 0; k < wq->portal_count; k++)
             if (wq->portals[k]->pasid == r->target && abort)
                 portal_close(e, wq->portals[k], IDXDD_STOP_ABORT, IDXDD_CLOSED_ABORTED);
         if (!abort)
             portals_sweep(e, wq, NULL, r->target);
     }
-    wait_for(e, r->id, ~0ull, r->target);
+    wait_for(e, r->id, r->wqs, r->target);
 }
 
 static void portal_add(struct idxdd_engine *e, struct portal *p)
@@ -148,7 +151,7 @@ static void portal_add(struct idxdd_engine *e, struct portal *p)
     order_wqs(e);
 }
 
-static void portal_free(struct portal *p)
+void portal_free(struct portal *p)
 {
     munmap(p->client, sizeof *p->client);
     munmap(p->device, IDXDD_PAGE);
@@ -279,34 +282,56 @@ static void finish(struct idxdd_engine *e, struct portal *p, struct context *c)
     e->finished++;
 }
 
-/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. */
-static void portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+static bool requests_wait(const struct idxdd_engine *e)
 {
-    uint64_t left = IDXDD_SLICE_BYTES;
+    return atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed);
+}
+
+/* What the portal goes on with: the context at work, one that was resumed, or the oldest accepted descriptor. */
+static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    uint32_t at = p->contexts ? portal_runnable(e, p) : NONE;
+    if (at != NONE)
+        return &e->context[at];
+    struct context *c = portal_may_start(e, wq, p) ? context_new(e, p) : NULL;
+    if (c) {
+        portal_take(p, wq, c);
+        context_start(e, p, c);
+    }
+    return c;
+}
+
+/* One portal's turn: accept, execute up to the quantum, tell the client, grant again. A stop or halt is looked at between slices.
+ * False: it was in vain, there is no room, no context, or no number for its batch. */
+static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    uint64_t left = IDXDD_TURN_BYTES, deeds = wq->deeds;
+    bool accepts = p->open && wq->enabled;
     wq->turn_bytes = wq->turn_completed = 0;
     portal_active(wq, p, p->open);
-    if (p->open && wq->enabled)
+    if (accepts)
         portal_accept(e, p, p->limit);
-    for (uint32_t n = 0; n < IDXDD_DESCRIPTORS_PER_TURN && !p->stalled; n++) {
-        uint32_t at = p->contexts ? portal_runnable(e, p) : NONE;
-        struct context *c = at == NONE ? NULL : &e->context[at];
-        if (!c) {
-            if (!p->queue_count || !(c = context_new(e, p)))
-                break;
-            portal_take(p, wq, c);
-            context_start(e, p, c);
-        }
+    uint32_t members = 0; /* they count as descriptors do: a batch of many is no shorter for being one */
+    for (uint32_t n = 1; n + members <= IDXDD_DESCRIPTORS_PER_TURN && left && !requests_wait(e); n++) {
+        struct context *c = next_context(e, wq, p);
+        if (!c && accepts && portal_accept(e, p, p->limit)) /* more has come meanwhile */
+            c = next_context(e, wq, p);
+        if (!c)
+            break;
         p->current = (uint32_t)(c - e->context);
-        uint64_t before = c->op.bytes_moved;
-        enum advance how = context_advance(e, p, c, left);
+        uint32_t member = c->member;
+        uint64_t before = c->op.bytes_moved, slice = left < IDXDD_SLICE_BYTES ? left : IDXDD_SLICE_BYTES;
+        enum advance how = context_advance(e, p, c, slice);
         uint64_t moved = c->op.bytes_moved - before;
+        members += c->member - member;
+        wq->deeds += !(how == ADVANCE_WAITS && c->phase == PHASE_REPORT);
         if (how == ADVANCE_FINISHED)
             finish(e, p, c);
-        else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING)
-            break; /* its slice is used up: the next portal's turn */
-        if (moved >= left)
-            break;
-        left -= moved;
+        else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && moved < slice)
+            break; /* a batch that had its share of members */
+        left -= moved < left ? moved : left;
+        if (n % IDXDD_DESCRIPTORS_PER_GRANT == 0)
+            grant_in_turn(wq, p);
     }
     count_up(&wq->statistics->completed, wq->turn_completed);
     count_up(&wq->statistics->bytes, wq->turn_bytes);
@@ -315,10 +340,11 @@ static void portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     portal_publish(p);
     if (p->closes)
         portal_settled(e, p);
-    if (e->drains)
+    if (e->drains && wq->turn_completed)
         drains_look(e);
-    if (e->waiters)
+    if (e->waiters && wq->turn_completed)
         waiters_look(e);
+    return wq->deeds != deeds;
 }
 
 static struct portal *next_portal(struct idxdd_engine *e, struct wq *wq)
@@ -357,16 +383,24 @@ static uint32_t visit(struct idxdd_engine *e)
     e->visits++;
     if (e->agents_asked)
         done += look_at_agents(e);
+    e->starving = 0;
+    e->vain = false;
     for (uint32_t i = 0; i < e->order_count; i++) {
         struct wq *wq = &e->wq[e->order[i]];
+        if (wq->starving) {
+            done += grant_to_starving(e, wq);
+            e->starving += wq->starving != 0;
+        }
         for (wq->counter = wq->config.priority ? wq->config.priority : 1; wq->counter; wq->counter--) {
             struct portal *p = next_portal(e, wq);
             if (!p)
                 break;
-            portal_turn(e, wq, p);
-            done++;
-            if (atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed))
-                break; /* a stop or halt is looked at between slices */
+            if (portal_turn(e, wq, p))
+                done++;
+            else
+                e->vain = true;
+            if (requests_wait(e))
+                break;
         }
     }
     exits_ring(e);
@@ -392,7 +426,8 @@ static void sleep_until_rung(struct idxdd_engine *e)
     if (visit(e) == 0) {
         struct epoll_event events[16];
         e->sleeps++;
-        epoll_wait(e->epoll, events, 16, e->agents_asked ? agents_sleep_ms(e, IDXDD_BELT_MS) : IDXDD_BELT_MS);
+        int most_ms = e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS;
+        epoll_wait(e->epoll, events, 16, e->agents_asked ? agents_sleep_ms(e, most_ms) : most_ms);
     }
     atomic_store(&published->asleep, 0);
     e->now_ns = engine_now_ns();
@@ -417,8 +452,8 @@ static bool spin(struct idxdd_engine *e)
         e->now_ns = engine_now_ns();
         if (e->now_ns - start > e->spin_ns)
             break;
-        if (crowded)
-            sched_yield();
+        if (crowded || e->now_ns - start > SPIN_YIELD_NS)
+            sched_yield(); /* whom we wait for may wait for this very core */
     }
     e->spin_ns = e->spin_ns / 2 > SPIN_MIN_NS ? e->spin_ns / 2 : SPIN_MIN_NS;
     return false;

@@ -18,10 +18,17 @@
 #define IDXDD_EXITS 8192u                /* power of two; contexts + requests + one overflow a portal fit */
 #define IDXDD_REQUEST_RING 4096u         /* power of two; a resume for every context fits beside the loop's own requests */
 #define IDXDD_DESCRIPTORS_PER_TURN 64u   /* of one portal, before the next portal's turn */
+#define IDXDD_TURN_BYTES (4u * IDXDD_SLICE_BYTES) /* likewise: words shared with the client cross the cores once a turn, not once a slice */
+#define IDXDD_DESCRIPTORS_PER_GRANT 8u   /* within a turn: the client fills slots while the engine works */
 #define IDXDD_CONTEXTS_PER_PORTAL 32u    /* parked, waiting and running */
+#define IDXDD_DRAINS_WAITING 256u        /* contexts of drains that wait: what they wait for needs some, too */
 #define IDXDD_OVERFLOW_INTERVAL_NS 1000000
+#define IDXDD_GRANT_MIN 4u               /* a share is not divided further, if the WQ holds so many */
 #define IDXDD_WAKING_NS 200000           /* a portal that starved keeps its grant so long: its client may be waking up */
 #define IDXDD_CLOSES 4u                  /* closes of one portal that can be under way at once: owner, WQ, administrator, shutdown */
+#define IDXDD_BATCH_IDS 256u             /* batches that can have entries in the event log at the same time */
+#define IDXDD_RINGS_MAX 16u              /* who does not come then has given up; a client that waits asks again by itself */
+#define IDXDD_STARVING_MS 1              /* a sleep while somebody starves */
 #define IDXDD_BELT_MS 1000               /* a sleep ends by itself after this */
 
 enum context_state {
@@ -64,6 +71,11 @@ struct context {
     uint8_t aborted;                 /* in limbo, and nothing is to be done when it comes out */
     uint8_t readback;                /* readbacks of a Drain that are done */
     uint8_t carries_interrupt;       /* completion interrupt may be raised: handle checked */
+    uint8_t record_logged;           /* the record is nowhere: it goes to the event log instead */
+    uint8_t batch_record_logged;     /* the Batch's own, while a member is in op */
+    uint8_t batch_logged;            /* a member's record went to the event log */
+    uint8_t batch_told;              /* an entry of this batch carried the first-error mark */
+    uint16_t batch_id;               /* in the event log; IDXDD_BATCH_IDS: none yet */
     uint32_t vector;
 };
 
@@ -79,6 +91,9 @@ struct portal {
     uint64_t head;                   /* accepted: next number to take */
     uint64_t limit, limit_max;       /* granted now; the highest ever granted */
     uint64_t kept_until_ns;          /* an idle grant is not withdrawn before */
+    uint64_t rung_at;                /* head when it was last granted out of the queue of the starving, and rung */
+    uint32_t rings;                  /* so often without that it came */
+    struct portal *starving_next;    /* who was turned away after it */
     uint32_t close_request[IDXDD_CLOSES], closes; /* to acknowledge when nothing is in flight any more */
     uint64_t dropped_seen, overflow_at_ns;
     uint32_t overflow_exit;          /* place of its last OVERFLOW in the exit ring */
@@ -101,9 +116,11 @@ struct wq {
     uint32_t queued;                 /* accepted, not dispatched */
     uint32_t granted;                /* sum over portals of limit - head */
     uint32_t active;                 /* portals that showed work at their last look */
-    uint32_t starving;               /* portals at their limit without a grant, in order of need in starved[] */
+    uint32_t starving;               /* portals at their limit without a grant, */
+    struct portal *starving_first, *starving_last; /* in the order in which they were turned away */
     uint32_t counter;                /* dispatch credit of this round: registers.md 3.2 */
     uint64_t sequence;               /* descriptors accepted so far */
+    uint64_t deeds;                  /* accepted, advanced, granted, answered: a turn that did none of these was in vain */
     uint8_t enabled;                 /* accepts */
     uint32_t draining;               /* contexts in CONTEXT_DRAINING */
     uint64_t turn_bytes, turn_completed;
@@ -150,6 +167,7 @@ struct idxdd_engine {
     struct context context[IDXDD_CONTEXTS];
     uint32_t free_context;
     uint32_t contexts_used, parked, drains;
+    uint64_t batch_ids[IDXDD_BATCH_IDS / 64]; /* bit = in use */
     struct waiter waiter[IDXDD_WAITERS];
     uint32_t waiters;
     uint32_t enabled_count;
@@ -163,6 +181,8 @@ struct idxdd_engine {
 
     int epoll, request_bell, exit_bell;
     uint64_t exits_rung;
+    uint32_t starving;               /* WQs with a starving portal at the last visit */
+    bool vain;                       /* a turn of the last visit did nothing */
     uint64_t now_ns;                 /* refreshed at each visit that did something slow enough to care */
     uint64_t visits, sleeps, exits_sent, requests_done, finished;
     uint32_t spin_ns;                /* adaptive, at most options.spin_us */
@@ -193,12 +213,18 @@ static inline void count_up(_Atomic uint64_t *word, uint64_t by)
 static inline uint32_t portal_granted(const struct portal *p)
 { return (int64_t)(p->limit - p->head) > 0 ? (uint32_t)(p->limit - p->head) : 0; }
 
+/* A portal has no more contexts than are left: a few portals with parked descriptors cannot take them all. */
+static inline bool context_to_be_had(const struct idxdd_engine *e, const struct portal *p)
+{ return p->contexts < IDXDD_CONTEXTS_PER_PORTAL && p->contexts < IDXDD_CONTEXTS - e->contexts_used; }
+
 /* exits.c */
 struct idxdd_exit *exit_new(struct idxdd_engine *e, uint32_t kind, uint32_t id);
 void exit_send(struct idxdd_engine *e);
 void exits_ring(struct idxdd_engine *e);
 
 /* grants.c */
+void grant_in_turn(struct wq *wq, struct portal *p);
+bool grant_to_starving(struct idxdd_engine *e, struct wq *wq);
 void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p);
 void grant_set(struct wq *wq, struct portal *p, uint64_t limit);
 void grant_portal_left(struct wq *wq, struct portal *p);
@@ -208,6 +234,7 @@ void portal_active(struct wq *wq, struct portal *p, bool active);
 uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to);
 void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *but, uint32_t pasid);
 void portal_take(struct portal *p, struct wq *wq, struct context *c);
+bool portal_may_start(const struct idxdd_engine *e, const struct wq *wq, const struct portal *p);
 void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32_t reason);
 void portal_reopen(struct portal *p);
 void portal_settled(struct idxdd_engine *e, struct portal *p);
@@ -224,7 +251,8 @@ enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context
 void context_start(struct idxdd_engine *e, struct portal *p, struct context *c);
 enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation, uint32_t action, uint8_t status);
-uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid, const struct context *but);
+uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid);
+uint32_t drained_pasid(const struct wq *wq, const struct portal *p);
 uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
 void drains_look(struct idxdd_engine *e);
 
@@ -232,6 +260,7 @@ void drains_look(struct idxdd_engine *e);
 enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 
 /* engine.c */
+void portal_free(struct portal *p);
 void acknowledge(struct idxdd_engine *e, uint32_t id);
 uint64_t engine_now_ns(void);
 

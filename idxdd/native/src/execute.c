@@ -3,6 +3,8 @@
  * Order             operations.md section 1: checks, work, record (payload first, status last with release), report, interrupt, done.
  * Parking           a fault or a report sends an exit and leaves the context PARKED; context_resume goes on with the phase it stood at.
  *                   An answer whose generation is not the context's does nothing.
+ * Event log         a record that is nowhere (RESUME_RUN), a drain's while page requests are off, and the record of a batch with such a
+ *                   member leave in an ERROR exit (0x1A, 0x26, 0x27); whoever reads the log writes the record and raises the interrupt.
  */
 #include <string.h>
 
@@ -12,12 +14,13 @@
 enum { OP_BATCH = 0x01, OP_DRAIN = 0x02 };
 enum { FLAG_FENCE = 0x1, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
 enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, INVALID_FLAGS = 0x11, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a };
+enum { DRAIN_LOGGED = 0x26, BATCH_LOGGED = 0x27 }; /* of the event log only */
 enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_RECORD = 5 };
 #define GENCAP_BATCH_CONTINUATION (1ull << 15)
 
 struct context *context_new(struct idxdd_engine *e, struct portal *p)
 {
-    if (e->free_context == NONE || p->contexts >= IDXDD_CONTEXTS_PER_PORTAL)
+    if (!context_to_be_had(e, p))
         return NULL;
     struct context *c = &e->context[e->free_context];
     e->free_context = c->next;
@@ -28,7 +31,20 @@ struct context *context_new(struct idxdd_engine *e, struct portal *p)
     c->portal = p->number;
     c->state = CONTEXT_RUNNING;
     c->slot = AGENT_NO_SLOT;
+    c->batch_id = IDXDD_BATCH_IDS;
     return c;
+}
+
+/* A number for the batch of this context, kept until it ends. False: every number is in use. */
+static bool batch_id_take(struct idxdd_engine *e, struct context *c)
+{
+    for (uint32_t i = 0; c->batch_id == IDXDD_BATCH_IDS && i < IDXDD_BATCH_IDS / 64; i++)
+        if (~e->batch_ids[i]) {
+            uint32_t bit = (uint32_t)__builtin_ctzll(~e->batch_ids[i]);
+            e->batch_ids[i] |= 1ull << bit;
+            c->batch_id = (uint16_t)(64 * i + bit);
+        }
+    return c->batch_id != IDXDD_BATCH_IDS;
 }
 
 void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -49,6 +65,8 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
     if (c->slot != AGENT_NO_SLOT || c->state == CONTEXT_AGENT)
         agent_leave(e, c);
     c->limbo = c->aborted = 0;
+    if (c->batch_id != IDXDD_BATCH_IDS)
+        e->batch_ids[c->batch_id / 64] &= ~(1ull << c->batch_id % 64);
     c->state = CONTEXT_FREE;
     c->generation++; /* a late answer finds another generation */
     c->next = e->free_context;
@@ -65,7 +83,7 @@ static void begin(struct context *c)
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
     op->batch_member = c->in_batch;
     c->readback = 0;
-    c->record_written = c->report = c->carries_interrupt = 0;
+    c->record_written = c->report = c->carries_interrupt = c->record_logged = 0;
     c->phase = PHASE_CHECK;
 }
 
@@ -76,7 +94,7 @@ void context_start(struct idxdd_engine *e, struct portal *p, struct context *c)
     c->op.limits = &wq->config.limits;
     c->op.pasid = p->pasid;
     c->op.priv = p->priv;
-    c->in_batch = c->batch_failed = 0;
+    c->in_batch = c->batch_failed = c->batch_logged = c->batch_told = 0;
     c->member = c->members = 0;
     begin(c);
 }
@@ -103,8 +121,15 @@ static bool handle_valid(struct idxdd_engine *e, struct context *c, uint32_t wq)
     if (pasid_en != (bool)c->op.limits->pasid_enabled || (pasid_en && ((entry >> 32) & 0xfffffu) != c->op.pasid))
         return false;
     c->vector = (uint32_t)entry;
-    c->carries_interrupt = !(entry & IDXDD_HANDLE_IGNORE);
+    c->carries_interrupt = 1;
     return true;
+}
+
+/* Ignore counts when the interrupt is due, not when the descriptor is checked (registers.md 3.3). */
+static bool ignored(const struct idxdd_engine *e, const struct context *c, uint32_t wq)
+{
+    const _Atomic uint64_t *entry = &e->interrupts.handle[wq / IDXDD_WQS_PER_DEVICE_MAX][get16(c->op.desc + 36)];
+    return atomic_load_explicit(entry, memory_order_relaxed) & IDXDD_HANDLE_IGNORE;
 }
 
 static enum advance park(struct idxdd_engine *e, struct portal *p, struct context *c, uint32_t kind)
@@ -133,8 +158,24 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
     exit->record_written = c->record_written;
     exit->address = op->fault_address;
     memcpy(exit->desc, op->desc, 64);
+    if (kind == IDXDD_EXIT_ERROR) {
+        idxdd_record(op, exit->record);
+        exit->batch_id = (uint8_t)c->batch_id; /* 0: none */
+        exit->first_error = c->in_batch && !c->batch_told && (c->report == HANDLE_INVALID || c->report == RECORD_FAULT);
+        c->batch_told |= exit->first_error;
+    }
     exit_send(e);
     return ADVANCE_PARKED;
+}
+
+/* The event log or SWERR must hear of it. */
+static enum advance park_error(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    bool of_batch = c->in_batch || idxdd_opcode(c->op.desc) == OP_BATCH;
+    if (of_batch && e->wq[p->wq].config.evl_en && !batch_id_take(e, c))
+        return ADVANCE_WAITS; /* until one of the other batches ends */
+    c->phase = PHASE_INTERRUPT;
+    return park(e, p, c, IDXDD_EXIT_ERROR);
 }
 
 enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write)
@@ -150,6 +191,14 @@ static void end_with(struct context *c, uint8_t status)
 {
     c->op.status = status;
     c->phase = PHASE_RECORD;
+}
+
+/* The record leaves in an ERROR exit with this code; who gets it writes the record and raises the interrupt. */
+static void end_logged(struct context *c, uint8_t code)
+{
+    c->report = code;
+    c->carries_interrupt = 0;
+    c->phase = PHASE_REPORT;
 }
 
 static void phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -199,6 +248,7 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
         memcpy(c->batch_desc, c->op.desc, 64);
         c->members = get32(c->op.desc + 32);
         c->member = 0;
+        c->batch_record_logged = c->record_logged;
         c->batch_failed = (idxdd_flags(c->op.desc) & FLAG_OP16) != 0; /* Batch Error: an earlier part of this batch failed */
         c->phase = PHASE_MEMBER;
         return ADVANCE_MORE;
@@ -236,7 +286,10 @@ static void batch_ends(struct idxdd_engine *e, struct portal *p, struct context 
     c->op.bytes_moved = moved;
     c->op.bytes_completed = c->member;
     c->op.result = c->batch_failed && continuation;
+    c->record_logged = c->batch_record_logged;
     end_with(c, status);
+    if (c->batch_logged && ((idxdd_flags(c->op.desc) & FLAG_RCI) || idxdd_wants_record(&c->op)))
+        end_logged(c, BATCH_LOGGED);
 }
 
 static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -260,7 +313,8 @@ static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struc
         return park_fault(e, p, c, OPERAND_LIST, address, false);
     }
     memcpy(c->op.desc, member, 64); /* copied once: what is checked is what is executed */
-    if (c->batch_failed && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
+    if ((c->batch_failed || c->batch_logged) && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
+        c->batch_failed = 1; /* a record that is not in memory yet counts: what comes next may read it */
         batch_ends(e, p, c, BATCH_FAILED);
         return ADVANCE_MORE;
     }
@@ -271,7 +325,7 @@ static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struc
 }
 
 /* The lowest sequence number that is not finished, over the portals of `pasid`; UINT64_MAX if there is none. */
-uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid, const struct context *but)
+uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid)
 {
     uint64_t oldest = UINT64_MAX;
     for (uint32_t i = 0; i < wq->portal_count; i++) {
@@ -281,17 +335,19 @@ uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, ui
         if (p->queue_count && p->queue_sequence[p->queue_head] < oldest)
             oldest = p->queue_sequence[p->queue_head];
         for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
-            if (&e->context[at] != but && !e->context[at].limbo && e->context[at].sequence < oldest)
+            if (!e->context[at].limbo && e->context[at].sequence < oldest)
                 oldest = e->context[at].sequence;
     }
     return oldest;
 }
 
+/* Whose descriptors a drain of this portal waits for. */
+uint32_t drained_pasid(const struct wq *wq, const struct portal *p) { return wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid; }
+
 static enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
     struct wq *wq = &e->wq[p->wq];
-    uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
-    if (oldest_unfinished(e, wq, pasid, c) < c->sequence) {
+    if (oldest_unfinished(e, wq, drained_pasid(wq, p)) < c->sequence) {
         if (c->state != CONTEXT_DRAINING) {
             c->state = CONTEXT_DRAINING;
             wq->draining++;
@@ -325,6 +381,17 @@ static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, str
         c->readback = (uint8_t)(i + 1);
     }
     end_with(c, OK);
+    if (e->wq[p->wq].config.evl_drains)
+        end_logged(c, DRAIN_LOGGED);
+    return ADVANCE_MORE;
+}
+
+static enum advance record_nowhere(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    if (!c->record_logged)
+        return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+    c->batch_logged |= c->in_batch;
+    end_logged(c, RECORD_FAULT);
     return ADVANCE_MORE;
 }
 
@@ -333,17 +400,17 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
     uint8_t code = c->op.status & 0x3f;
     bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
     if (idxdd_wants_record(&c->op)) {
-        uint8_t *record = reach_record(c), bytes[32];
+        uint8_t *record = c->record_logged ? NULL : reach_record(c), bytes[32];
         idxdd_record(&c->op, bytes);
         if (record) {
             memcpy(record + 1, bytes + 1, 31);
             atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
         } else {
-            enum help help = agent_record(e, p, c, record_address(c), bytes);
+            enum help help = c->record_logged ? HELP_NONE : agent_record(e, p, c, record_address(c), bytes);
             if (help == HELP_WAITS)
                 return ADVANCE_WAITS;
             if (help == HELP_NONE)
-                return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+                return record_nowhere(e, p, c);
         }
         c->record_written = 1;
     }
@@ -361,7 +428,7 @@ static void phase_interrupt(struct idxdd_engine *e, struct portal *p, struct con
         p->errors++;
         count_up(&wq->statistics->errors, 1);
     }
-    if (c->carries_interrupt && code != HANDLE_INVALID) {
+    if (c->carries_interrupt && code != HANDLE_INVALID && !ignored(e, c, p->wq)) {
         p->interrupts++;
         count_up(&wq->statistics->interrupts_requested, 1);
         if (idxdd_vector_raise(&e->interrupts, c->vector))
@@ -396,7 +463,7 @@ enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct co
         case PHASE_DRAIN: step = phase_drain(e, p, c); break;
         case PHASE_READBACK: step = phase_readback(e, p, c); break;
         case PHASE_RECORD: step = phase_record(e, p, c); break;
-        case PHASE_REPORT: c->phase = PHASE_INTERRUPT; return park(e, p, c, IDXDD_EXIT_ERROR);
+        case PHASE_REPORT: return park_error(e, p, c);
         case PHASE_INTERRUPT: phase_interrupt(e, p, c); break;
         case PHASE_FINISHED: return ADVANCE_FINISHED;
         }
@@ -416,6 +483,11 @@ void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation,
     c->generation++;
     c->state = CONTEXT_RUNNING;
     e->parked--;
+    if (action == IDXDD_RESUME_RUN && (c->phase == PHASE_PROBE || c->phase == PHASE_RECORD)) {
+        c->record_logged = 1;
+        if (c->phase == PHASE_PROBE)
+            c->phase = c->op.status ? PHASE_RECORD : PHASE_RUN;
+    }
     if (action != IDXDD_RESUME_FAIL)
         return; /* RETRY: the same phase again; FINISH: the phase after the report */
     uint8_t code = status & 0x3f;
@@ -451,15 +523,25 @@ uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p)
 /* A drain whose predecessors are gone goes on. Called after turns that finished something. */
 void drains_look(struct idxdd_engine *e)
 {
-    for (uint32_t i = 0; e->drains && i < IDXDD_CONTEXTS; i++) {
+    const struct wq *of = NULL; /* whose oldest it is: found once for all drains of a WQ and PASID, a client may have hundreds */
+    uint32_t of_pasid = 0;
+    uint64_t oldest = 0;
+    for (uint32_t i = 0, left = e->drains; left && i < IDXDD_CONTEXTS; i++) {
         struct context *c = &e->context[i];
         if (c->state != CONTEXT_DRAINING)
             continue;
-        struct portal *p = e->portal[c->portal];
+        left--;
+        const struct portal *p = e->portal[c->portal];
+        struct wq *wq = &e->wq[p->wq];
         uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
-        if (oldest_unfinished(e, &e->wq[p->wq], pasid, c) >= c->sequence) {
+        if (wq != of || pasid != of_pasid) {
+            oldest = oldest_unfinished(e, wq, pasid);
+            of = wq;
+            of_pasid = pasid;
+        }
+        if (oldest == c->sequence) { /* nothing is older than itself */
             c->state = CONTEXT_RUNNING;
-            e->wq[p->wq].draining--;
+            wq->draining--;
             e->drains--;
         }
     }

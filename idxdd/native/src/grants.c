@@ -20,6 +20,7 @@ void portal_active(struct wq *wq, struct portal *p, bool active)
 void grant_set(struct wq *wq, struct portal *p, uint64_t limit)
 {
     wq->granted -= portal_granted(p);
+    wq->deeds += p->limit != limit;
     p->limit = limit;
     if ((int64_t)(limit - p->limit_max) > 0)
         p->limit_max = limit;
@@ -29,25 +30,49 @@ void grant_set(struct wq *wq, struct portal *p, uint64_t limit)
 
 static int32_t room(const struct wq *wq) { return (int32_t)wq->capacity - (int32_t)wq->queued - (int32_t)wq->granted; }
 
+/* One active portal's part. Never less than a few: where more are active than there are entries, portals take turns with a few
+ * descriptors each, because waking a client costs more than what one descriptor does. */
 static uint32_t share(const struct wq *wq)
 {
     uint32_t active = wq->active ? wq->active : 1;
     uint32_t part = wq->capacity / active;
-    return part ? part : 1;
+    uint32_t least = wq->capacity < IDXDD_GRANT_MIN ? wq->capacity : IDXDD_GRANT_MIN;
+    return part > least ? part : least;
 }
 
-static void starve(struct wq *wq, struct portal *p, bool starving)
+/* The starving stand in a queue: first come, first served. */
+static void starve(struct wq *wq, struct portal *p)
 {
-    if (p->starving != starving) {
-        p->starving = starving;
-        wq->starving += starving ? 1u : -1u;
-    }
+    if (p->starving)
+        return;
+    p->starving = 1;
+    p->starving_next = NULL;
+    if (wq->starving++)
+        wq->starving_last->starving_next = p;
+    else
+        wq->starving_first = p;
+    wq->starving_last = p;
+}
+
+static void starve_no_more(struct wq *wq, struct portal *p)
+{
+    if (!p->starving)
+        return;
+    struct portal *before = NULL;
+    for (struct portal *q = wq->starving_first; q != p; q = q->starving_next)
+        before = q;
+    *(before ? &before->starving_next : &wq->starving_first) = p->starving_next;
+    if (wq->starving_last == p)
+        wq->starving_last = before;
+    p->starving = 0;
+    wq->starving--;
 }
 
 void grant_portal_left(struct wq *wq, struct portal *p)
 {
     portal_active(wq, p, false);
-    starve(wq, p, false);
+    starve_no_more(wq, p);
+    p->rung_at = IDXDD_NEVER;
 }
 
 /* Take back from portals what they do not use, or hold beyond their share, until there is room for one. */
@@ -60,9 +85,11 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
             continue;
         uint64_t tail = atomic_load_explicit(&q->client->tail, memory_order_acquire);
         bool idle = tail == q->head && e->now_ns >= q->kept_until_ns;
-        if (idle)
+        if (idle) {
             grant_set(wq, q, q->head);
-        else if (portal_granted(q) > part)
+            if (q->rung_at == q->head && q->rings < IDXDD_RINGS_MAX)
+                starve(wq, q); /* rung and not there in time: it wakes up to nothing and sleeps on, so another bell is owed */
+        } else if (portal_granted(q) > part)
             grant_set(wq, q, q->head + part);
     }
 }
@@ -87,17 +114,36 @@ static bool give(struct wq *wq, struct portal *p)
     return portal_granted(p) > 0;
 }
 
-/* Freed room goes to those who were turned away, in the order of the portals' turns; each is rung, it may be asleep. */
+/* Freed room goes to those who were turned away; each is rung, it may be asleep. */
 static void serve_starving(struct idxdd_engine *e, struct wq *wq)
 {
-    for (uint32_t i = 0; i < wq->portal_count && wq->starving && room(wq) > 0; i++) {
-        struct portal *q = wq->portals[(wq->turn + i) % wq->portal_count];
-        if (q->open && q->starving && give(wq, q)) {
-            starve(wq, q, false);
-            q->kept_until_ns = e->now_ns + IDXDD_WAKING_NS;
-            portal_ring(q);
-        }
+    for (struct portal *q = wq->starving_first, *next; q && room(wq) > 0; q = next) {
+        next = q->starving_next;
+        if (!give(wq, q))
+            continue;
+        starve_no_more(wq, q);
+        q->kept_until_ns = e->now_ns + IDXDD_WAKING_NS;
+        q->rings = q->rung_at == q->head ? q->rings + 1 : 1;
+        q->rung_at = q->head;
+        portal_ring(q);
     }
+}
+
+/* A portal that streams gets back what it used before its turn ends; nobody starves, so nobody is passed over. */
+void grant_in_turn(struct wq *wq, struct portal *p)
+{
+    if (p->open && wq->enabled && !wq->starving)
+        give(wq, p);
+}
+
+/* Nobody has a turn, but somebody starves: what idle portals were given to wake up with may be free by now. */
+bool grant_to_starving(struct idxdd_engine *e, struct wq *wq)
+{
+    uint32_t before = wq->starving;
+    e->now_ns = engine_now_ns();
+    withdraw(e, wq, NULL);
+    serve_starving(e, wq);
+    return wq->starving < before;
 }
 
 void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
@@ -108,7 +154,7 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     bool asks = want != p->want_seen;
     uint64_t tail = atomic_load_explicit(&p->client->tail, memory_order_acquire);
     if (tail != p->head && !portal_granted(p))
-        starve(wq, p, true); /* published above a limit that was withdrawn: it waits in its slot */
+        starve(wq, p); /* published above a limit that was withdrawn: it waits in its slot */
     if (wq->starving) {
         if (room(wq) <= 0) {
             e->now_ns = engine_now_ns();
@@ -116,14 +162,15 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         }
         serve_starving(e, wq);
     }
-    if (!p->starving && (wq->starving == 0 || portal_granted(p)))
+    if (!wq->starving)
         give(wq, p);
     if (!asks)
         return;
     portal_active(wq, p, true);
+    p->rings = 0;
     if ((int64_t)(p->limit - tail) <= 0) {
         e->now_ns = engine_now_ns();
-        starve(wq, p, true);
+        starve(wq, p);
         withdraw(e, wq, p);
         serve_starving(e, wq);
         if ((int64_t)(p->limit - tail) <= 0) {
@@ -132,5 +179,6 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         }
     }
     p->want_seen = want;
+    wq->deeds++;
     atomic_store_explicit(&p->device->answered, want, memory_order_release); /* after limit: partner is the submitter's look at limit */
 }

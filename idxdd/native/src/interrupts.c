@@ -49,6 +49,11 @@ bool idxdd_vector_mask(struct idxdd_interrupts *interrupts, uint32_t vector, boo
     return true;
 }
 
+void idxdd_vector_clear(struct idxdd_interrupts *interrupts, uint32_t vector)
+{
+    atomic_store(&interrupts->vector[vector].pba, 0);
+}
+
 void idxdd_interrupts_close(struct idxdd_interrupts *interrupts)
 {
     for (unsigned i = 0; i < IDXDD_VECTORS_MAX; i++) {

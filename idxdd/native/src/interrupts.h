@@ -35,6 +35,8 @@ struct idxdd_interrupts {
 };
 
 int idxdd_vector_config(struct idxdd_interrupts *interrupts, uint32_t vector, const char *semaphore, _Atomic uint32_t *pending);
+/* Forget an interrupt that waits behind the mask. */
+void idxdd_vector_clear(struct idxdd_interrupts *interrupts, uint32_t vector);
 bool idxdd_vector_mask(struct idxdd_interrupts *interrupts, uint32_t vector, bool masked);
 /* True if the semaphore was posted. */
 bool idxdd_vector_raise(struct idxdd_interrupts *interrupts, uint32_t vector);

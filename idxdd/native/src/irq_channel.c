@@ -29,18 +29,18 @@ enum idxdd_txn_result idxdd_txn_result_of(uint8_t status, bool abort)
 
 /* ---- mapping ---- */
 
-static void *map_checked(int fd, size_t size, int prot, int *error)
+static void *map_checked(int fd, size_t offset, size_t size, int prot, int *error)
 {
     struct stat st;
     if (fstat(fd, &st) < 0) {
         *error = -errno;
         return NULL;
     }
-    if ((size_t)st.st_size < size) {   /* a shorter one would be a SIGBUS later */
+    if ((size_t)st.st_size < offset + size) {   /* a shorter one would be a SIGBUS later */
         *error = -EINVAL;
         return NULL;
     }
-    void *at = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
+    void *at = mmap(NULL, size, prot, MAP_SHARED, fd, (off_t)offset);
     if (at == MAP_FAILED) {
         *error = -errno;
         return NULL;
@@ -58,11 +58,14 @@ int idxdd_irq_channel_open(struct idxdd_irq_channel *c, int channel_fd, int ring
         return -EINVAL;
     c->slots = slots;
     c->state = state;
-    c->channel = map_checked(channel_fd, sizeof *c->channel, PROT_READ, &error);
+    c->channel = map_checked(channel_fd, 0, sizeof *c->channel, PROT_READ, &error);
     if (!error)
-        c->portal = map_checked(portal_client_fd, sizeof *c->portal, PROT_READ, &error);
+        c->record = map_checked(channel_fd, offsetof(struct idxdd_channel, record), sizeof c->channel->record, PROT_READ | PROT_WRITE,
+                                &error);
     if (!error)
-        c->ring = map_checked(ring_fd, sizeof *c->ring, PROT_READ | PROT_WRITE, &error);
+        c->portal = map_checked(portal_client_fd, 0, sizeof *c->portal, PROT_READ, &error);
+    if (!error)
+        c->ring = map_checked(ring_fd, 0, sizeof *c->ring, PROT_READ | PROT_WRITE, &error);
     if (!error && (c->wake_fd = fcntl(wake_fd, F_DUPFD_CLOEXEC, 0)) < 0)
         error = -errno;
     if (error)
@@ -74,6 +77,8 @@ void idxdd_irq_channel_close(struct idxdd_irq_channel *c)
 {
     if (c->channel)
         munmap((void *)(uintptr_t)c->channel, sizeof *c->channel);
+    if (c->record)
+        munmap(c->record, sizeof c->channel->record);
     if (c->portal)
         munmap((void *)(uintptr_t)c->portal, sizeof *c->portal);
     if (c->ring)
@@ -81,6 +86,7 @@ void idxdd_irq_channel_close(struct idxdd_irq_channel *c)
     if (c->wake_fd >= 0)
         close(c->wake_fd);
     c->channel = NULL;
+    c->record = NULL;
     c->portal = NULL;
     c->ring = NULL;
     c->wake_fd = -1;
@@ -183,6 +189,29 @@ bool idxdd_irq_channel_relist(struct idxdd_irq_channel *c, uint64_t ticket)
         if (c->work[i] == slot)
             return false;
     c->work[c->work_count++] = (uint16_t)slot;
+    return true;
+}
+
+/* ---- resubmission ---- */
+
+bool idxdd_irq_channel_holds(const struct idxdd_irq_channel *c, uint64_t ticket)
+{
+    return holds(c, ticket);
+}
+
+bool idxdd_irq_channel_descriptor(const struct idxdd_irq_channel *c, uint64_t ticket, uint8_t desc[64])
+{
+    if (!holds(c, ticket))
+        return false;
+    memcpy(desc, c->channel->desc[idxdd_ticket_slot(ticket)], 64);
+    return true;
+}
+
+bool idxdd_irq_channel_set_status(struct idxdd_irq_channel *c, uint64_t ticket, uint8_t status)
+{
+    if (!holds(c, ticket))
+        return false;
+    __atomic_store_n(&c->record[idxdd_ticket_slot(ticket)][0], status, __ATOMIC_RELEASE);
     return true;
 }
 

@@ -32,6 +32,7 @@ enum idxdd_channel_violation {
 
 struct idxdd_irq_channel {
     const struct idxdd_channel *channel;
+    uint8_t (*record)[32];                        /* the records again, writable: see idxdd_irq_channel_set_status */
     const struct idxdd_portal_client *portal;
     struct idxdd_completion_ring *ring;
     struct idxdd_irq_channel_state *state;
@@ -72,6 +73,12 @@ bool idxdd_irq_channel_complete(struct idxdd_irq_channel *c, uint64_t ticket, ui
 
 /* Put a deferred descriptor back on the tail of the work list (it was submitted again). False: not held. */
 bool idxdd_irq_channel_relist(struct idxdd_irq_channel *c, uint64_t ticket);
+
+/* What a resubmission needs. Between a descriptor's record and its completion the record is neither the device's nor the
+ * client's, so that idxdd-irq may write its status. False: not held. */
+bool idxdd_irq_channel_holds(const struct idxdd_irq_channel *c, uint64_t ticket);
+bool idxdd_irq_channel_descriptor(const struct idxdd_irq_channel *c, uint64_t ticket, uint8_t desc[64]);
+bool idxdd_irq_channel_set_status(struct idxdd_irq_channel *c, uint64_t ticket, uint8_t status);
 
 /* dmaengine result of a raw status byte; abort: completed as ABORT (driver.md section 7). */
 enum idxdd_txn_result idxdd_txn_result_of(uint8_t status, bool abort);

@@ -22,6 +22,7 @@
 
 #include "owner.h"
 
+#define ASK_AGAIN_NS 50000000ull
 #define CLOSED_GRACE_NS 1000000000u       /* how long `done` may take to reach closed_at before a waiter is told CLOSED */
 
 int idxdd_submitter_open(struct idxdd_submitter *submitter, int client_fd, int device_fd, int published_fd, int doorbell_fd, int wake_fd,
@@ -221,6 +222,31 @@ int64_t idxdd_submitter_submit(struct idxdd_submitter *submitter, const uint8_t 
     return count == 1 ? (int64_t)number : count == 0 ? IDXDD_SUBMIT_RETRY : count;
 }
 
+int64_t idxdd_submitter_try(struct idxdd_submitter *submitter, const uint8_t *desc)
+{
+    struct idxdd_burst burst = {0};
+    int64_t answer = idxdd_submitter_publish(submitter, desc, 1, false, &burst);
+    if (answer == 0) {
+        pthread_mutex_lock(&submitter->lock);
+        idxdd_submitter_want(submitter);
+        pthread_mutex_unlock(&submitter->lock);
+        return idxdd_bell_gone(&submitter->bell) ? IDXDD_SUBMIT_GONE : IDXDD_SUBMIT_RETRY;
+    }
+    if (answer == IDXDD_SUBMIT_UNSETTLED)
+        answer = idxdd_submitter_settle(submitter, burst);
+    if (answer == IDXDD_SUBMIT_CLOSED)
+        return refusal(submitter);
+    return answer < 0 ? answer : (int64_t)burst.first;
+}
+
+bool idxdd_submitter_asking(struct idxdd_submitter *submitter)
+{
+    pthread_mutex_lock(&submitter->lock);
+    bool asking = atomic_load_explicit(&submitter->device->answered, memory_order_acquire) != submitter->want;
+    pthread_mutex_unlock(&submitter->lock);
+    return asking;
+}
+
 int idxdd_submitter_post(struct idxdd_submitter *submitter, const uint8_t *desc)
 {
     struct idxdd_burst burst;
@@ -299,6 +325,35 @@ int idxdd_submitter_wait_record(struct idxdd_submitter *submitter, const uint8_t
         return IDXDD_WAIT_FORKED;
     idxdd_done_waiter_init(&done, submitter, number, status);
     return idxdd_bell_wait(&submitter->bell, &done.waiter, timeout_ns);
+}
+
+static int look_at_room(struct idxdd_waiter *waiter)
+{
+    const struct idxdd_submitter *submitter = ((struct idxdd_done_waiter *)waiter)->submitter;
+    if (idxdd_submitter_room(submitter))
+        return IDXDD_WAIT_DONE;
+    uint32_t closed = idxdd_submitter_closed(submitter);
+    return !closed ? IDXDD_WAIT_PENDING : closed == IDXDD_CLOSED_DEVICE_GONE ? IDXDD_WAIT_GONE : IDXDD_WAIT_CLOSED;
+}
+
+int idxdd_submitter_wait_room(struct idxdd_submitter *submitter, uint64_t timeout_ns)
+{
+    uint64_t deadline = idxdd_now_ns() + timeout_ns;
+    if (!idxdd_owned(submitter->owner))
+        return IDXDD_WAIT_FORKED;
+    for (uint64_t now;;) {
+        _Atomic uint64_t unarmed = 0;      /* the device rings whom it turned away, armed or not */
+        struct idxdd_done_waiter room = {.submitter = submitter};
+        room.waiter.look = look_at_room;
+        room.waiter.wake_at = &unarmed;
+        now = idxdd_now_ns();
+        uint64_t left = deadline > now ? deadline - now : 0;
+        int answer = idxdd_bell_wait(&submitter->bell, &room.waiter, left < ASK_AGAIN_NS ? left : ASK_AGAIN_NS);
+        if (answer != IDXDD_WAIT_TIMEOUT || left <= ASK_AGAIN_NS)
+            return answer;
+        if (idxdd_submitter_ask(submitter) == IDXDD_SUBMIT_GONE) /* a belt: the device forgets whom it has rung often in vain */
+            return IDXDD_WAIT_GONE;
+    }
 }
 
 int idxdd_submitter_wait(struct idxdd_submitter *submitter, uint64_t number, uint64_t timeout_ns)

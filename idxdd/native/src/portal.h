@@ -47,6 +47,10 @@ int64_t idxdd_submitter_submit(struct idxdd_submitter *submitter, const uint8_t 
 /* Publish as many of `count`, in order, as there is room for; *first is the number of the first. How many, 0 = retry, or negative. */
 int64_t idxdd_submitter_submit_many(struct idxdd_submitter *submitter, const uint8_t *descs, uint32_t count, uint64_t *first);
 
+/* Never waits for room: its number, RETRY (asked for room; idxdd_submitter_asking tells when that is answered), CLOSED, GONE. */
+int64_t idxdd_submitter_try(struct idxdd_submitter *submitter, const uint8_t *desc);
+bool idxdd_submitter_asking(struct idxdd_submitter *submitter);
+
 /* A dedicated WQ's posted write: 1 = published, 0 = dropped at the limit and counted, negative as above. */
 int idxdd_submitter_post(struct idxdd_submitter *submitter, const uint8_t *desc);
 
@@ -56,6 +60,9 @@ int idxdd_submitter_wait(struct idxdd_submitter *submitter, uint64_t number, uin
 /* Until *status is not 0; `number` as for idxdd_submitter_wait says when to look. Also done when everything published has
  * finished: a descriptor without a record, or one that was aborted, leaves 0 there. */
 int idxdd_submitter_wait_record(struct idxdd_submitter *submitter, const uint8_t *status, uint64_t number, uint64_t timeout_ns);
+
+/* After a retry: until there is room, or the portal closed. */
+int idxdd_submitter_wait_room(struct idxdd_submitter *submitter, uint64_t timeout_ns);
 
 /* Make `waiter` (async, the caller's) wait for done >= number, for idxdd_bell_arm. */
 struct idxdd_done_waiter {

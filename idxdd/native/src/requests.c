@@ -76,8 +76,13 @@ uint32_t idxdd_engine_wq_stop(struct idxdd_engine *e, uint64_t wqs, enum idxdd_s
 { return simple(e, REQUEST_WQ_STOP, 0, wqs, how, reason); }
 
 uint32_t idxdd_engine_wq_drain(struct idxdd_engine *e, uint64_t wqs) { return simple(e, REQUEST_WQ_DRAIN, 0, wqs, 0, 0); }
-uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *e, uint32_t pasid) { return simple(e, REQUEST_PASID_DRAIN, pasid, 0, 0, 0); }
-uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *e, uint32_t pasid) { return simple(e, REQUEST_PASID_ABORT, pasid, 0, 0, 0); }
+
+uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *e, uint32_t pasid, uint64_t wqs)
+{ return simple(e, REQUEST_PASID_DRAIN, pasid, wqs, 0, 0); }
+
+uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *e, uint32_t pasid, uint64_t wqs)
+{ return simple(e, REQUEST_PASID_ABORT, pasid, wqs, 0, 0); }
+
 uint32_t idxdd_engine_barrier(struct idxdd_engine *e) { return simple(e, REQUEST_BARRIER, 0, 0, 0, 0); }
 
 uint32_t idxdd_engine_resume(struct idxdd_engine *e, uint32_t context, uint32_t generation, enum idxdd_resume action, uint8_t status)
@@ -99,7 +104,7 @@ static struct portal *portal_new(const struct idxdd_portal_options *options)
         errno = ENOMEM;
         return NULL;
     }
-    *p = (struct portal){.wq = options->wq, .pasid = options->pasid, .priv = options->priv, .space = options->space,
+    *p = (struct portal){.wq = options->wq, .pasid = options->pasid, .priv = options->priv, .space = options->space, .rung_at = IDXDD_NEVER,
                          .current = NONE, .first_context = NONE, .doorbell = -1, .wake = -1};
     p->client = mmap(NULL, sizeof *p->client, PROT_READ, MAP_SHARED | MAP_POPULATE, options->client_fd, 0);
     p->device = mmap(NULL, IDXDD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, options->device_fd, 0);
@@ -138,7 +143,12 @@ uint32_t idxdd_engine_portal_add(struct idxdd_engine *e, const struct idxdd_port
         return 0;
     p->number = free_number;
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = p->doorbell};
-    epoll_ctl(e->epoll, EPOLL_CTL_ADD, p->doorbell, &event);
+    if (epoll_ctl(e->epoll, EPOLL_CTL_ADD, p->doorbell, &event) < 0) {
+        int error = errno;
+        portal_free(p);
+        errno = error;
+        return 0;
+    }
     e->page[free_number] = p->device;
     r->portal = p;
     *number = free_number;

@@ -1,5 +1,6 @@
 /* How a client waits: spin briefly, then ask to be woken and sleep at the wake socket.
  *
+ * Spinning          gives the core away after IDXDD_YIELD_NS: where both run on one, the engine could not answer before.
  * Who writes what   `wake_at` of a portal or channel is this process's word; it is stored under the bell's lock only, so
  *                   that it always holds the smallest number that any waiter of this process still needs.
  * Order             wake_at = n; fence; look again at the counter and at `closed`; only then sleep (settle). The other side:
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -248,14 +250,20 @@ static int spin(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64_t e
     int answer = IDXDD_WAIT_PENDING;
     if (server)
         idxdd_server_enter(server);
-    while (answer == IDXDD_WAIT_PENDING && idxdd_now_ns() < end_ns)
+    uint64_t start_ns = idxdd_now_ns();
+    for (uint64_t now_ns = start_ns; answer == IDXDD_WAIT_PENDING && now_ns < end_ns; now_ns = idxdd_now_ns()) {
+        if (now_ns - start_ns > IDXDD_YIELD_NS)
+            sched_yield();
         for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
-            if (server && idxdd_server_look(server, false))
-                end_ns = deadline_ns < idxdd_now_ns() + IDXDD_SPIN_NS ? deadline_ns : idxdd_now_ns() + IDXDD_SPIN_NS; /* it works for us */
+            if (server && idxdd_server_look(server, false)) { /* the device is at work for us */
+                start_ns = idxdd_now_ns();
+                end_ns = deadline_ns < start_ns + IDXDD_SPIN_NS ? deadline_ns : start_ns + IDXDD_SPIN_NS;
+            }
             if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
                 break;
             idxdd_relax();
         }
+    }
     if (server)
         idxdd_server_leave(server);
     return answer;
@@ -321,6 +329,8 @@ bool idxdd_bell_until(struct idxdd_bell *bell, bool (*reached)(void *context), v
         if (spent >= limit_ns)
             return false;
         if (spent < spin) {
+            if (spent > IDXDD_YIELD_NS)
+                sched_yield();
             idxdd_relax();
             continue;
         }

@@ -12,6 +12,7 @@
 struct idxdd_server;
 
 #define IDXDD_SPIN_NS 40000u               /* how long a waiter looks before it sleeps */
+#define IDXDD_YIELD_NS 2000u               /* and from when on it yields between looks */
 #define IDXDD_BELT_NS 100000000u           /* a sleeper looks at least so often, whatever the bell does */
 #define IDXDD_ANSWER_NS 1000000000u        /* the longest wait for a word of the other side: answered, closed_at */
 #define IDXDD_FENCED_NS 2000000000u        /* the longest wait for `fenced` */

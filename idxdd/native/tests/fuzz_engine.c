@@ -28,7 +28,7 @@ static void answer_exits(uint8_t choice)
         reported |= 1ull << (exits[i].status & 63);
         uint32_t generation = exits[i].generation - (choice == 7);
         if (exits[i].kind == IDXDD_EXIT_FAULT)
-            idxdd_engine_resume(engine, exits[i].context, generation, choice == 3 ? IDXDD_RESUME_RETRY : IDXDD_RESUME_FAIL,
+            idxdd_engine_resume(engine, exits[i].context, generation, choice == 3 ? IDXDD_RESUME_RETRY : choice & 4 ? IDXDD_RESUME_RUN : IDXDD_RESUME_FAIL,
                                 exits[i].operand == 5 ? 0x1a : exits[i].desc[7] == 1 ? 6 : exits[i].desc[7] == 2 ? 0x1f : 3);
         else if (exits[i].kind == IDXDD_EXIT_ERROR)
             idxdd_engine_resume(engine, exits[i].context, generation, IDXDD_RESUME_FINISH, 0);
@@ -41,6 +41,7 @@ static void set_up(void)
     struct idxdd_engine_options options = {.published = published};
     engine = idxdd_engine_new(&options);
     struct idxdd_wq_config dedicated = rig_wq(true, 16), shared = rig_wq(false, 8);
+    shared.evl_en = shared.evl_drains = 1;
     assert(engine && idxdd_engine_wq_enable(engine, 0, &dedicated) && idxdd_engine_wq_enable(engine, 1, &shared));
     rig_client_open(&client[0], engine, 0, 2, BASE, MEMORY);
     rig_client_open(&client[1], engine, 1, 3, BASE, MEMORY);
@@ -98,6 +99,8 @@ static void step(struct script *s)
     struct rig_client *c = &client[kind >> 7];
     uint64_t tail = atomic_load(&c->page->tail);
     struct idxdd_wq_config config = rig_wq(!(kind >> 7), 8);
+    config.evl_en = kind >> 4 & 1;
+    config.evl_drains = kind >> 5 & 1;
     switch (kind & 15) {
     case 0: case 1: case 2: case 3:
         descriptor(s, c, c->page->slot[tail % IDXDD_PORTAL_SLOTS]);

@@ -3,7 +3,7 @@
  * Input    64 bytes of descriptor, then the layout: place of the space, pages joined, access of each page, slice, contents.
  * Run      with libFuzzer: clang -fsanitize=fuzzer,address,undefined; without: -DIDXDD_FUZZ_MAIN, then PROGRAM SECONDS [SEED].
  */
-#include "random_descriptor.h"
+#include "random_contents.h"
 #include "rules.h"
 
 #include <time.h>
@@ -12,7 +12,7 @@ enum {
     LAYOUT_PLACE = 64, LAYOUT_JOINED = 65, LAYOUT_ACCESS = 69, LAYOUT_SLICE = 77, LAYOUT_CONTENTS = 79, LAYOUT_LIMITS = 80,
     INPUT_BYTES = 96,
 };
-enum { PLACE_RELATIVE = 4, PLACE_ALIKE = 8, PLACE_MEMBER = 16, PLACE_PRIV = 32 };
+enum { PLACE_RELATIVE = 4, PLACE_ERRORS = 8, PLACE_MEMBER = 16, PLACE_PRIV = 32 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -50,6 +50,19 @@ static void check_any_limits(const uint8_t *in)
     CHECK(!idxdd_wants_record(&op) || op.desc[4] & IDXDD_FLAG_CRAV);
 }
 
+/* Offset `field` of the descriptor holds an address. */
+static bool is_address(const uint8_t *desc, unsigned field)
+{
+    uint8_t opcode = idxdd_opcode(desc);
+    switch (field) {
+    case 16: return opcode != IDXDD_OPCODE_MEMFILL && opcode != IDXDD_OPCODE_CFLUSH;
+    case 24: return opcode != IDXDD_OPCODE_COMPVAL && opcode != IDXDD_OPCODE_TRANSL_FETCH && opcode != IDXDD_OPCODE_DIF_CHECK;
+    case 40: return opcode == IDXDD_OPCODE_CR_DELTA || opcode == IDXDD_OPCODE_DUALCAST;
+    case 48: return (opcode == IDXDD_OPCODE_CRCGEN || opcode == IDXDD_OPCODE_COPY_CRC) && idxdd_flags(desc) & IDXDD_OPFLAG_CRC_SEED_ADDR;
+    default: return false;
+    }
+}
+
 static void place(const uint8_t *in, uint8_t desc[64])
 {
     static const uint64_t bases[] = {0x7F0000000000ull, 0, (uint64_t)-(int64_t)SPACE_BYTES, (uint64_t)-(int64_t)(SPACE_BYTES / 2)};
@@ -58,15 +71,11 @@ static void place(const uint8_t *in, uint8_t desc[64])
     for (unsigned i = 0; i < PAGES; i++)
         space_set_access(&space, i, (access >> 2 * i & 3) == 0 ? ABSENT : (access >> 2 * i & 3) == 1 ? READ_ONLY : READ_WRITE);
     memcpy(desc, in, 64);
-    if (in[LAYOUT_PLACE] & PLACE_RELATIVE)      /* offsets into the space: most inputs then reach it */
-        for (unsigned field = 16; field <= 48; field += field == 24 ? 24 : 8) {
-            bool pattern = field == 16 && idxdd_opcode(desc) == IDXDD_OPCODE_MEMFILL;
-            if (!pattern && (field < 48 || idxdd_flags(desc) & IDXDD_OPFLAG_CRC_SEED_ADDR))
-                desc_put(desc, field, load64(desc + field) + space.base, 8);
-        }
-    for (unsigned i = 0; i < SPACE_BYTES; i++)
-        contents[i] = in[LAYOUT_PLACE] & PLACE_ALIKE ? 0x77 : (uint8_t)(i * 167u + (i >> 8) * 13u);
-    contents[in[LAYOUT_CONTENTS] * 509u % SPACE_BYTES] ^= 0x10;
+    for (unsigned field = 16; field <= 48 && in[LAYOUT_PLACE] & PLACE_RELATIVE; field += 8)     /* most inputs then reach it */
+        if (is_address(desc, field))
+            desc_put(desc, field, load64(desc + field) + space.base, 8);
+    struct random r = {load64(in + LAYOUT_CONTENTS)};
+    random_contents(&r, &space, desc, contents, in[LAYOUT_PLACE] & PLACE_ERRORS);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -94,8 +103,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static void make_input(struct random *r, uint8_t in[INPUT_BYTES])
 {
     static const uint8_t opcodes[] = {
-        IDXDD_OPCODE_NOOP, IDXDD_OPCODE_MEMMOVE, IDXDD_OPCODE_MEMFILL, IDXDD_OPCODE_COMPARE,
-        IDXDD_OPCODE_CRCGEN, IDXDD_OPCODE_COPY_CRC, IDXDD_OPCODE_BATCH, IDXDD_OPCODE_DRAIN,
+        IDXDD_OPCODE_NOOP, IDXDD_OPCODE_BATCH, IDXDD_OPCODE_DRAIN, IDXDD_OPCODE_MEMMOVE, IDXDD_OPCODE_MEMFILL,
+        IDXDD_OPCODE_COMPARE, IDXDD_OPCODE_COMPVAL, IDXDD_OPCODE_CR_DELTA, IDXDD_OPCODE_AP_DELTA, IDXDD_OPCODE_DUALCAST,
+        IDXDD_OPCODE_TRANSL_FETCH, IDXDD_OPCODE_CRCGEN, IDXDD_OPCODE_COPY_CRC, IDXDD_OPCODE_DIF_CHECK, IDXDD_OPCODE_DIF_INS,
+        IDXDD_OPCODE_DIF_STRP, IDXDD_OPCODE_DIF_UPDT, IDXDD_OPCODE_DIX_GEN, IDXDD_OPCODE_CFLUSH,
     };
     static const struct idxdd_space relative = {.base = 0};
     for (unsigned i = 64; i < INPUT_BYTES; i++)

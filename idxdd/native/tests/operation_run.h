@@ -52,6 +52,7 @@ static inline void run_start(struct side_by_side *run, struct idxdd_space *space
     run->model.space = space;
     memcpy(run->model.before, contents, SPACE_BYTES);
     memcpy(run->model.memory, contents, SPACE_BYTES);
+    model_begin(&run->model, desc);
     run->faults = 0;
 }
 
@@ -60,22 +61,37 @@ static inline bool has_crc_value(const struct side_by_side *run)
     return run->op.desc[7] == IDXDD_OPCODE_CRCGEN || run->op.desc[7] == IDXDD_OPCODE_COPY_CRC;
 }
 
+/* What the record says beside status, result and counts; not the CRC. */
+static inline void check_fields(const struct side_by_side *run, bool ended)
+{
+    struct idxdd_operation op = run->op;
+    uint8_t record[32], expected[16];
+    if (!ended)
+        op.status = IDXDD_STATUS_PAGE_FAULT_NOBOF;
+    idxdd_record(&op, record);
+    model_fields(&run->model, op.desc, expected);
+    if (op.status == IDXDD_STATUS_DIF_ERR)
+        memset(expected, 0, sizeof expected);
+    CHECK(has_crc_value(run) || memcmp(record + 16, expected, sizeof expected) == 0);
+}
+
 /* Up to the next fault (true: it may be repaired and run again) or the end. Slices are random, none above `slice_max`. */
 static inline bool run_on(struct side_by_side *run, struct random *r, uint64_t slice_max)
 {
     struct idxdd_operation *op = &run->op;
     struct model *m = &run->model;
     enum idxdd_step step;
+    uint64_t unit = model_unit(op->desc);
     do {
         uint64_t slice = 1 + random_below(r, slice_max), progress = op->progress;
         step = idxdd_step(op, slice);
-        CHECK(op->progress - progress <= slice);
+        CHECK(!unit || op->progress - progress <= (slice > unit ? slice : unit));
         CHECK(step != IDXDD_MORE || op->progress > progress);
     } while (step == IDXDD_MORE);
 
     bool ended = model_run(m, op->desc);
     CHECK(ended == (step == IDXDD_DONE));
-    CHECK(op->progress == m->progress && op->bytes_moved == m->progress);
+    CHECK(op->progress == m->progress && op->bytes_moved == (unit ? m->progress : 0));
     CHECK(op->result == m->result && op->bytes_completed == m->completed);
     if (has_crc_value(run))
         CHECK(!m->seeded || op->crc == m->crc);
@@ -86,6 +102,7 @@ static inline bool run_on(struct side_by_side *run, struct random *r, uint64_t s
         CHECK(op->fault_address == m->fault_address && op->fault_operand == m->fault_operand && op->fault_write == m->fault_write);
         run->faults++;
     }
+    check_fields(run, ended);
     space_copy(op->space, run->contents, false);
     CHECK(memcmp(run->contents, m->memory, SPACE_BYTES) == 0);
     return !ended;

@@ -2,7 +2,7 @@
 
 `execute` takes one descriptor as it reached the device and a memory; it changes the memory and says what else anybody
 could see: the record, the report to event log or SWERR, the interrupt. It is written from the architecture's text, never
-from the engine, and is slow on purpose (the CRC shifts single bits). To add an operation: a function and its row in
+from the engine, and is slow on purpose (a CRC goes byte by byte). To add an operation: a function and its row in
 `operations`. It knows every operation of DSA 1.0 and 2.0 but the inter-domain ones and Update Window; these, the ones of 3.0
 and everything undefined answer 0x10.
 

@@ -37,6 +37,11 @@ def record_reachable(run: Run) -> bool:
     return run.memory.allows(run.plain.completion_addr, True)
 
 
+def interrupts_enabled(run: Run) -> bool:
+    """May this PASID ask for completion interrupts at all?"""
+    return not run.limits.pasid_enabled or run.limits.user_int_en or run.priv
+
+
 def _check_record(run: Run) -> None:
     limits, address = run.limits, run.plain.completion_addr
     if run.has(Flag.CRAV) and address % spec.COMPLETION_RECORD_ALIGN_BYTES:
@@ -114,7 +119,7 @@ def _refused_flags(run: Run, operation: Operation) -> int:
     gencap, limits, refused = run.limits.gencap, run.limits, 0
     if not limits.bof_enabled or not gencap.block_on_fault:
         refused |= Flag.BOF
-    if limits.pasid_enabled and not limits.user_int_en and not run.priv:
+    if not interrupts_enabled(run):
         refused |= Flag.RCI
     if gencap.strict_order_no_memory:
         refused |= Flag.STORD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from idxdd.spec.codes import STATUS_WRITE_FAULT, CompletionStatus, Flag
 from idxdd.spec.records import CompletionRecord
-from idxdd.testing.reference.checks import record_reachable
+from idxdd.testing.reference.checks import interrupts_enabled, record_reachable
 from idxdd.testing.reference.run import Effect, Outcome, Refused, Report, Run
 
 SILENT = {CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED, CompletionStatus.BATCH_FAIL}
@@ -33,7 +33,7 @@ def finish(run: Run, effect: Effect, refused: Refused | None = None) -> Outcome:
         report = _report(run, effect)
     if record:
         run.memory.write(run.plain.completion_addr, record)
-    interrupt = run.plain.int_handle if _interrupts(run, refused, report) else None
+    interrupt = run.plain.int_handle if _interrupts(run, report) else None
     return Outcome(effect.status, record, report, interrupt, tuple(effect.members), refused.rule if refused else "")
 
 
@@ -60,9 +60,9 @@ def _report(run: Run, effect: Effect) -> Report:
     return Report(effect.status, effect.operand << 29, effect.fault_addr, effect.write)
 
 
-def _interrupts(run: Run, refused: Refused | None, report: Report | None) -> bool:
-    if not run.has(Flag.RCI) or run.plain.int_handle not in run.limits.int_handles:
+def _interrupts(run: Run, report: Report | None) -> bool:
+    """Also after an error, except where the interrupt itself is what was wrong, whichever check came first."""
+    if not run.has(Flag.RCI) or not interrupts_enabled(run) or run.plain.int_handle not in run.limits.int_handles:
         return False
-    if report and report.status is CompletionStatus.CRA_XLAT and report.record:
-        return False  # software delivers record and interrupt from the log entry
-    return not (refused and refused.invalid_flags & Flag.RCI)
+    # software delivers record and interrupt from the log entry
+    return not (report and report.status is CompletionStatus.CRA_XLAT and report.record)

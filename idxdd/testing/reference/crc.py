@@ -1,8 +1,9 @@
-"""CRC Generation and Copy with CRC; the CRCs of the device, one bit at a time."""
+"""CRC Generation and Copy with CRC; the CRCs of the device, one byte at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from idxdd.spec import records
 from idxdd.spec.codes import CompletionStatus, Flag, Opcode, Operand, OpFlag
@@ -33,13 +34,24 @@ def guard(content: bytes, *, seed: int = 0, inverted: bool = False) -> int:
 
 def divide(content: bytes, register: int, width: int) -> int:
     """The remainder, most significant bit first."""
-    ones, polynomial = (1 << width) - 1, POLYNOMIALS[width]
+    ones, table = (1 << width) - 1, remainders(width)
     for byte in content:
-        register ^= byte << width - 8
+        register = register << 8 & ones ^ table[register >> width - 8 ^ byte]
+    return register
+
+
+@cache
+def remainders(width: int) -> tuple[int, ...]:
+    """Of each byte followed by zeros: one bit at a time."""
+
+    def remainder(byte: int) -> int:
+        register = byte << width - 8
         for _ in range(8):
             carry = register >> width - 1
-            register = register << 1 & ones ^ carry * polynomial
-    return register
+            register = register << 1 & (1 << width) - 1 ^ carry * POLYNOMIALS[width]
+        return register
+
+    return tuple(remainder(byte) for byte in range(256))
 
 
 def reverse_bits(value: int, width: int) -> int:

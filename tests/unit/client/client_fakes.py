@@ -2,6 +2,7 @@
 
 import os
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -100,6 +101,10 @@ class FakePortal:
     def wait(self, number: int, timeout: float) -> int:
         self.waits.append((number, timeout))
         return self._answer(lambda: self.done >= number)
+
+    def wait_room(self, timeout: float) -> int:
+        time.sleep(min(timeout, 0.01))
+        return native.WAIT_TIMEOUT
 
     def wait_record(self, record: memoryview, timeout: float, number: int) -> int:
         self.waits.append((number, timeout))

@@ -177,7 +177,7 @@ WQ_CASES: list[tuple[str, CmdErr, Profile, Breaks]] = [
         replace(DSA2, wq_ats_support=False),
         wq(0, **DEDICATED | {"wq_ats_disable": 1}),
     ),
-    ("operation the device lacks", CmdErr.WQ_OP_CONFIG, DSA2, wq(0, **DEDICATED | {"op_config": 1 << 6})),
+    ("operation the device lacks", CmdErr.WQ_OP_CONFIG, DSA2, wq(0, **DEDICATED | {"op_config": 1 << 0x18})),
     ("prs disable without a log", CmdErr.WQ_PRS_DISABLE, DSA2, wq(0, **DEDICATED | {"wq_prs_disable": 1})),
     (
         "prs disable with bof",

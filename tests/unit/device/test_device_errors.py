@@ -8,7 +8,7 @@ import pytest
 from idxdd.device.profile import DSA2
 from idxdd.native import _native as native
 from idxdd.spec.codes import Command, CompletionStatus, Flag, Opcode, Operand
-from idxdd.spec.registers import GENCFG, GENCTRL, INTCAUSE, SWERR
+from idxdd.spec.registers import GENCTRL, INTCAUSE, SWERR
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
 
 
@@ -135,17 +135,6 @@ def test_dropped_writes_of_a_dedicated_wq(driver: MockDriver) -> None:
         driver.write(SWERR(3))
     assert driver.fake.resumed == [], "nothing was parked"
     assert driver.device.statistics()["dropped"] == 6
-
-
-def test_an_enabled_event_log_that_is_not_there_is_not_silence(driver: MockDriver) -> None:
-    """Until the log has a writer its errors go to SWERR, and are counted as the log's."""
-    driver.change(GENCFG, evl_en=True)
-    for status in (0x12, 0x53):
-        driver.fake.exit(native.EXIT_ERROR, 0, status=status)
-        driver.settle()
-        assert driver.read(SWERR).error == status
-        driver.write(SWERR(3))
-    assert driver.device.statistics()["errors_for_event_log"] == 1
 
 
 MOVE, BATCH, DRAIN = descriptor(Opcode.MEMMOVE), descriptor(Opcode.BATCH), descriptor(Opcode.DRAIN)

@@ -56,6 +56,8 @@ def test_the_engine_gets_the_configuration_of_the_registers() -> None:
                 "user_int_en": True,
                 "privileged_mode": True,
                 "tc_enabled": 3,
+                "evl_en": False,
+                "evl_drains": False,
             }
         ]
 
@@ -70,6 +72,19 @@ def test_shared_without_privileges() -> None:
         assert {name: asked[name] for name in expected} == expected
         assert asked["priority"] == 1, "0 would never be dispatched"
         assert asked["opcfg"] == [driver.device.profile.opcap & QWORD, 0, 0, 0], "without op_config every WQ follows OPCAP"
+
+
+@pytest.mark.parametrize(
+    ("ats", "wq_ats_disable", "allowed"),
+    [(True, False, True), (True, True, False), (False, False, False), (False, True, False)],
+)
+def test_translation_fetch_needs_ats(ats: bool, wq_ats_disable: bool, allowed: bool) -> None:
+    """Off for the device or for the WQ, the engine is told to answer 0x10; nothing else is taken away."""
+    profile = replace(DSA2, platform=replace(DSA2.platform, ats=ats, prs=ats))
+    with MockDriver(profile) as driver:
+        driver.enable(DEDICATED | {"op_config": profile.opcap, "wq_ats_disable": wq_ats_disable})
+        (asked,) = driver.fake.asked("wq_enable")
+        assert asked["opcfg"][0] == (profile.opcap if allowed else profile.opcap & ~(1 << Opcode.TRANSL_FETCH))
 
 
 @pytest.mark.parametrize("evl_en", [False, True])
@@ -100,7 +115,7 @@ def test_what_reset_device_clears_and_keeps(driver: MockDriver) -> None:
     assert driver.mmio.read32(0xE000) == 0
     assert driver.read(EVLSTATUS).head == 9, "kept"
     assert [driver.read(GRPCFG, group).raw for group in range(4)] == [96 << 340] * 4
-    assert [driver.read(WQCFG, wq).raw for wq in range(8)] == [0x3003F << 256] * 8
+    assert [driver.read(WQCFG, wq).raw for wq in range(8)] == [DSA2.opcap << 256] * 8
 
 
 def test_reset_reports_itself_after_clearing_the_causes(driver: MockDriver) -> None:

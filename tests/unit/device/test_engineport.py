@@ -41,8 +41,8 @@ def test_every_request_takes_a_continuation() -> None:
     port = EnginePort(engine)
     space: Any = None
     port.wq_threshold(1, 2, lambda: ran.append("threshold"))
-    port.pasid_drain(3, lambda: ran.append("pasid_drain"))
-    port.pasid_abort(3, lambda: ran.append("pasid_abort"))
+    port.pasid_drain(3, [1], lambda: ran.append("pasid_drain"))
+    port.pasid_abort(3, [1], lambda: ran.append("pasid_abort"))
     fds = {"client_fd": 0, "device_fd": 0, "doorbell_fd": 0, "wake_fd": 0}
     number = port.portal_add(1, space=space, pasid=2, then=lambda: ran.append("add"), **fds)
     port.portal_close(number, 1, 5, lambda: ran.append("close"))

@@ -5,14 +5,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from driver_bench import CountingWords, DriverBench, configured
+from driver_bench import CountingNative, CountingWords, DriverBench, configured
 
 from idxdd.driver import driver as driver_module
 from idxdd.driver import state as state_module
 from idxdd.driver.config import DEFAULT_CONFIG
 from idxdd.driver.state import COMMAND_VALID
-from idxdd.native import Words
-from idxdd.spec.codes import Command, WqState
+from idxdd.native import Words, _native
+from idxdd.spec.codes import Command, Flag, Opcode, WqState
+from idxdd.spec.records import Descriptor
 from idxdd.spec.registers import CMD, SWERR
 from idxdd.testing.mock_device import MockChannel
 
@@ -31,6 +32,8 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[DriverBench]:
 
     monkeypatch.setattr(state_module, "Words", words)
     monkeypatch.setattr(driver_module, "Words", words)
+    native = CountingNative(_native, lambda: benches[0]._step() if benches else None)
+    monkeypatch.setattr(driver_module, "_native", native)
     return benches
 
 
@@ -137,6 +140,47 @@ def _recovers(bench: DriverBench) -> None:
     assert bench.driver.devices[0].block.state == 1
 
 
+def _resubmits(bench: DriverBench) -> None:
+    """Descriptors with a revoked handle: each is submitted again once, and called back once."""
+    channel = MockChannel()
+    arguments = {"channel": 1, "wq": KERNEL_WQ, "pasid": 1, "slots": 32, "state_slot": 0}
+    bench.survive(lambda: bench.send("attach", channel, **arguments))
+    bench.channels[1] = (arguments, channel)
+    tickets = []
+    for slot in range(3):
+        channel.set_desc(slot, Descriptor.encode(flags=Flag.RCI, operand1=slot, int_handle=3).pack())
+        tickets.append(channel.push(slot))
+        channel.set_status(slot, 0x19)
+    bench.survive(lambda: bench.device.post(KERNEL_WQ + 1))
+    assert channel.completions() == []
+    assert sorted(Descriptor.unpack(desc).operand1 for desc in channel.own_submitted()) == [0, 1, 2]
+    for slot in range(3):
+        channel.set_status(slot, SUCCESS)
+    bench.survive(lambda: bench.device.post(KERNEL_WQ + 1))
+    assert sorted(channel.completions()) == [(ticket, SUCCESS, 0) for ticket in tickets]
+
+
+def _revokes(bench: DriverBench) -> None:
+    """New handles, with descriptors that the old one had: switched, drained, resubmitted, with no gate left closed."""
+    channel = MockChannel()
+    arguments = {"channel": 1, "wq": KERNEL_WQ, "pasid": 1, "slots": 32, "state_slot": 0}
+    bench.survive(lambda: bench.send("attach", channel, **arguments))
+    bench.channels[1] = (arguments, channel)
+    ticket = channel.push(0)
+    channel.set_status(0, 0x19)
+    bench.device.handles = {KERNEL_WQ + 1: 40, KERNEL_WQ + 2: 41}
+    bench.survive(lambda: bench.device.raise_cause(1 << 31))
+    bench.survive(lambda: bench.device.post(KERNEL_WQ + 1))  # the drain's
+    assert [(bench.wq(wq).gate, bench.wq(wq).int_handle) for wq in (KERNEL_WQ, KERNEL_WQ + 1)] == [(1, 40), (1, 41)]
+    submitted = [Descriptor.unpack(desc) for desc in channel.own_submitted()]
+    assert Opcode.DRAIN in [desc.opcode for desc in submitted]
+    again = [desc for desc in submitted if desc.opcode != Opcode.DRAIN]
+    assert [desc.int_handle for desc in again] == [40]
+    channel.set_status(0, SUCCESS)
+    bench.survive(lambda: bench.device.post(KERNEL_WQ + 1))
+    assert channel.completions() == [(ticket, SUCCESS, 0)]
+
+
 def _all_answered(bench: DriverBench) -> None:
     assert bench.unanswered == {}
     refused = [answer for answer in bench.answers.values() if "error" in answer]
@@ -170,7 +214,7 @@ def _run(
         benches.clear()
 
 
-SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers]
+SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers, _resubmits, _revokes]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from idxdctl import copying, session
+from idxdctl import copying, output
 from idxdctl.copying import CopyFailed, plan
 from idxdctl.measure import summary
 from idxdctl.sizes import format_size, parse_size, percentile
@@ -61,7 +61,7 @@ def test_percentiles_are_of_the_values_themselves() -> None:
 
 def test_tables_line_up() -> None:
     """Words left, numbers right, no trailing blanks."""
-    assert session.table(("wq", "n"), [("a", 1), ("long", 22)]) == "wq     n\na      1\nlong  22"
+    assert output.table(("wq", "n"), [("a", 1), ("long", 22)]) == "wq     n\na      1\nlong  22"
 
 
 def test_a_failed_copy_leaves_the_old_file(tmp_path: Path) -> None:

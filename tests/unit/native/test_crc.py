@@ -12,8 +12,8 @@ from idxdd.native import _native as native
 
 NEEDS = {
     "portable": set(),
-    "pclmul": {"sse4_2", "pclmulqdq"},
-    "avx512": {"sse4_2", "pclmulqdq", "avx512f", "avx512bw", "avx512vl", "avx512dq", "vpclmulqdq"},
+    "pclmul": {"sse4_2", "pclmulqdq", "avx"},
+    "avx512": {"sse4_2", "pclmulqdq", "avx", "avx512f", "avx512bw", "avx512vl", "avx512dq", "vpclmulqdq"},
 }
 KERNELS = [kernel for kernel, needs in NEEDS.items() if needs <= set(native.cpu_features().split())]
 

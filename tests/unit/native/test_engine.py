@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from engine_bench import BATCH, CRAV, DRAIN, FENCE, MOVE, NEVER, NOOP, RCI, RCR, SLOTS, Bench, Client, bench, descriptor
+from waiting import wait_until
 
 from idxdd import native
 
@@ -101,6 +102,37 @@ def test_a_starved_portal_is_rung_when_it_is_granted(rig: Bench) -> None:
             break
     assert second.rung() >= 1
     assert first.rung() == 0
+
+
+def test_a_starved_portal_that_comes_late_is_rung_again(rig: Bench) -> None:
+    """It lost its grant to others while its client was not scheduled: without another bell it would sleep for ever."""
+    clients = [rig.client(1, pasid, size=4096) for pasid in range(2, 8)]
+    late = clients[-1]
+    late.set("want", 1)
+    rung = 0
+
+    def others_stream() -> bool:
+        nonlocal rung
+        for client in clients[:-1]:
+            if client.get("limit") > client.tail:
+                client.publish(client.noop())
+            elif client.get("answered") == client.page.load32(native.LAYOUT["portal_client.want"]):
+                client.set("want", client.get("answered") + 1)
+        rig.engine.run(1)
+        rung += late.rung()
+        return rung >= 2
+
+    wait_until(others_stream, 10.0)
+    assert late.tail == 0, "it has published nothing meanwhile"
+    rig.engine.exits()
+
+
+def test_a_client_that_gave_up_is_not_rung_for_ever(rig: Bench) -> None:
+    """It asked once and never came: the engine rests when the others do."""
+    clients = [rig.client(1, pasid, size=4096) for pasid in range(2, 8)]
+    for client in clients:
+        client.set("want", 1)
+    wait_until(lambda: rig.engine.run(1) == 0 and rig.engine.run(64) == 0, 10.0)
 
 
 def test_all_active_portals_of_a_shared_wq_are_served_alike(rig: Bench) -> None:
@@ -213,9 +245,9 @@ def test_abort_leaves_no_record_and_counts(rig: Bench) -> None:
 
 def test_a_large_move_is_sliced_and_others_run_between(rig: Bench) -> None:
     """A descriptor larger than a slice keeps its progress; another client of the WQ is not held up."""
-    big, small = rig.client(1, 2, size=4 << 20), rig.client(1, 3)
-    big.memory[: 1 << 20] = bytes(range(256)) * 4096
-    big.publish(descriptor(MOVE, CRAV | RCR, big.base + (3 << 20), big.base, big.base + (1 << 20), 1 << 20))
+    big, small = rig.client(1, 2, size=9 << 20), rig.client(1, 3)
+    big.memory[: 4 << 20] = bytes(range(256)) * (4 << 12)
+    big.publish(descriptor(MOVE, CRAV | RCR, big.base + (8 << 20), big.base, big.base + (4 << 20), 4 << 20))
     rig.engine.run(2)
     while small.get("limit") == 0:
         small.set("want", small.get("answered") + 1)
@@ -223,10 +255,10 @@ def test_a_large_move_is_sliced_and_others_run_between(rig: Bench) -> None:
     small.publish(small.noop())
     rig.engine.run(2)
     assert small.record(0)[0] == 1
-    assert big.record(3 << 20)[0] == 0, "still at work"
+    assert big.record(8 << 20)[0] == 0, "still at work"
     rig.run(20)
-    assert big.record(3 << 20)[0] == 1
-    assert bytes(big.memory[1 << 20 : 2 << 20]) == bytes(range(256)) * 4096
+    assert big.record(8 << 20)[0] == 1
+    assert bytes(big.memory[4 << 20 : 8 << 20]) == bytes(range(256)) * (4 << 12)
 
 
 def test_a_stop_is_looked_at_between_slices(rig: Bench) -> None:
@@ -561,3 +593,15 @@ def test_a_client_without_a_wq_does_not_keep_the_engine_awake(rig: Bench) -> Non
     client.set("want", 77)
     rig.run()
     assert rig.engine.run(4) == 0
+
+
+def test_a_pasid_command_touches_the_given_wqs_only(rig: Bench) -> None:
+    """Two devices share an engine; a client has one PASID on both."""
+    rig.wq(16, priority=1)
+    ours, other = rig.client(0, 2), rig.client(16, 2)
+    rig.settle(rig.engine.pasid_abort(2, [0, 1]))
+    assert (ours.get("closed"), other.get("closed")) == (2, 0)
+    other.publish(other.noop())
+    rig.settle(rig.engine.pasid_drain(2, [0, 1]))
+    rig.settle(rig.engine.pasid_drain(2, [16]))
+    assert other.record(0)[0] == 1

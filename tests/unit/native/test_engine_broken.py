@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from engine_bench import CRAV, DRAIN, NEVER, RCR, SLOTS, Bench, Client, bench, descriptor
+from engine_bench import BATCH, CRAV, DRAIN, MOVE, NEVER, NOOP, RCR, SLOTS, Bench, Client, bench, descriptor
 
 from idxdd import native
 
@@ -106,3 +106,119 @@ def test_reports_that_nobody_pulls_stay_one_a_portal(rig: Bench) -> None:
     assert len(exits) == 1
     client.set("tail", tail + 10 * SLOTS)
     assert [exit.kind for exit in rig.run()] == [native.EXIT_OVERFLOW], "pulled: the next one may come"
+
+
+def test_occupancy_is_nought_when_the_last_portal_was_aborted(rig: Bench) -> None:
+    """It was published at the end of turns only, and there is none after the last portal's end."""
+    client = rig.client(0)
+    client.publish(*[descriptor(3, CRAV | RCR, client.base, 0x9999_0000, client.base, 8)] * 32)
+    rig.run(1)
+    published = native.Words(rig._published)
+    place = native.LAYOUT["published_device.wq"] + native.LAYOUT["wq_statistics.occupancy"]
+    client.publish(*[client.noop()] * 20)
+    rig.run(1)
+    assert published.load32(place) > 0
+    rig.settle(rig.engine.portal_close(client.number, native.STOP_ABORT, 5))
+    assert published.load32(place) == 0
+    published.release()
+
+
+def ask_or_publish(client: Client, descriptors: list[bytes]) -> None:
+    """Publish of `descriptors` what there is room for, and take it out; ask for room if there is none."""
+    granted = client.get("limit") - client.tail
+    if descriptors and granted > 0:
+        client.publish(*descriptors[:granted])
+        del descriptors[:granted]
+    elif descriptors:
+        client.set("want", client.get("answered") + 1)
+
+
+def test_drains_leave_contexts_for_what_they_wait_for(rig: Bench) -> None:
+    """Drains that waited held every context; what they waited for lay in a queue, needed one, and the engine stood still."""
+    rig.wq(2, priority=1, size=128)
+    first = rig.client(2, size=1 << 21)
+    at = first.base
+    member = descriptor(MOVE, 0, 0, at + 0x100000, at + 0x110000, 0x10000)
+    first.memory[0x20000 : 0x20000 + 64 * 1024] = member * 1024
+    first.publish(
+        descriptor(BATCH, CRAV | RCR, at, at + 0x20000, size=1024),
+        descriptor(MOVE, CRAV | RCR, at + 32, at + 0x100000, at + 0x140000, 0x40000),  # a turn's bytes: it ends with this
+        first.noop(64),
+    )
+    rig.engine.run(1)
+    others = [rig.client(2, size=4096) for _ in range(40)]
+    drains = [[drain(client, 32 * i) for i in range(32)] for client in others]
+    for _ in range(1000):
+        for client, left in zip(others, drains, strict=True):
+            ask_or_publish(client, left)
+        rig.run(len(others) + 1)
+        if first.get("done") == 3 and all(client.get("done") == 32 for client in others):
+            break
+    assert first.get("done") == 3
+    assert [client.get("done") for client in others] == [32] * 40
+    assert all(client.record(32 * i)[0] == 1 for client in others for i in range(32))
+
+
+def test_parked_descriptors_of_one_client_leave_contexts_to_others(rig: Bench) -> None:
+    """A context that an answer freed went to the next of the same portal: 32 portals full of errors kept all of them."""
+    rig.wq(2, priority=1, size=128)
+    greedy = [rig.client(2, size=0) for _ in range(32)]
+    parked: list[native.Exit] = []
+
+    def attack(answers: int) -> None:
+        for client in greedy:
+            ask_or_publish(client, [descriptor(0x7F)] * 8)
+        parked.extend(rig.run(len(greedy)))
+        for exit in parked[:answers]:
+            rig.engine.resume(exit.context, exit.generation, native.RESUME_FINISH)
+        del parked[:answers]
+
+    for _ in range(200):
+        attack(0)
+    victim = rig.client(0, 3)
+    for _ in range(8):
+        attack(32)
+        victim.publish(victim.noop())
+    rig.run()
+    assert victim.get("done") == 8
+
+
+def test_a_portal_that_cannot_be_served_does_not_keep_the_engine_awake(rig: Bench) -> None:
+    """A tail above a withdrawn limit counted as work, also while the WQ was full of what the device loop was to answer."""
+    first, second = rig.client(1, 2), rig.client(1, 3)
+    faults = [descriptor(MOVE, CRAV | RCR, first.base, 0x9999_0000, first.base, 8)] * 36
+    parked = []
+    for _ in range(200):
+        ask_or_publish(first, faults)
+        parked += rig.run()
+    assert not faults
+    second.publish(second.noop())
+    time.sleep(0.001)  # grants rest with an idle portal for a while; there is nothing to wait for but time
+    parked += rig.run(100)
+    assert (len(parked), rig.engine.run(1)) == (32, 0)
+    while parked:
+        for exit in parked:
+            rig.engine.resume(exit.context, exit.generation, native.RESUME_FAIL, 3)
+        parked = rig.run(8)
+    assert second.record(0)[0] == 1
+    assert first.get("done") == 36
+
+
+def test_members_of_batches_count_in_a_turn(rig: Bench) -> None:
+    """A turn was 64 descriptors, also of batches of 63 members: other portals waited for 4032."""
+    client = rig.client(0)
+    client.memory[0x10000 : 0x10000 + 63 * 64] = descriptor(NOOP) * 63
+    client.publish(*[descriptor(BATCH, CRAV | RCR, client.base, client.base + 0x10000, size=63)] * 32)
+    rig.engine.run(1)
+    assert rig.statistics(0, "completed") <= 2
+    rig.run(64)
+    assert client.get("done") == 32
+
+
+def test_a_doorbell_that_cannot_be_watched_is_refused(rig: Bench) -> None:
+    """The portal was served without one: whoever rang it slept until the engine's belt."""
+    client = rig.client(0)
+    options = {"client_fd": client._fds[0], "device_fd": client._fds[1], "wake_fd": client.wake.fileno()}
+    with pytest.raises(native.NativeError, match="add a portal"):
+        rig.engine.portal_add(0, **options, doorbell_fd=client._fds[3], space=client.space, pasid=2)
+    assert rig.client(0).number == client.number + 1

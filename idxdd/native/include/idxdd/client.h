@@ -99,6 +99,9 @@ int64_t idxdd_submit_many(struct idxdd_wq *wq, const struct idxdd_desc *descs, u
  * -ECANCELED: everything submitted has finished and the record is still 0 (aborted, or it asked for none). */
 int idxdd_wait(struct idxdd_wq *wq, const struct idxdd_record *record, int64_t number, int timeout_ms);
 
+/* After -EAGAIN: until there is room to submit again. */
+int idxdd_wait_room(struct idxdd_wq *wq, int timeout_ms);
+
 /* Kernel WQ: a descriptor that idxdd-irq has completed. */
 struct idxdd_reaped_desc {
     int64_t ticket;

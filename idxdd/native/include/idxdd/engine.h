@@ -38,6 +38,8 @@ struct idxdd_wq_config {
     uint32_t pasid;                     /* dedicated with pasid_en */
     uint8_t pasid_en;
     uint8_t priv;
+    uint8_t evl_en;                     /* the event log is on: a record that is nowhere can go there */
+    uint8_t evl_drains;                 /* the event log is on and page requests are off: so does a drain's record (0x26) */
 };
 
 enum idxdd_exit_kind {
@@ -51,6 +53,7 @@ enum idxdd_resume {
     IDXDD_RESUME_RETRY = 1,             /* FAULT: the address may be reachable now */
     IDXDD_RESUME_FAIL = 2,              /* FAULT: end with `status` (the write bit is added here) and the partial result */
     IDXDD_RESUME_FINISH = 3,            /* ERROR: reported; go on */
+    IDXDD_RESUME_RUN = 4,               /* FAULT of the completion record: go on without it; an ERROR exit (0x1A) hands it out */
 };
 
 struct idxdd_exit {
@@ -66,8 +69,11 @@ struct idxdd_exit {
     uint8_t in_batch;
     uint8_t status;                     /* ERROR: code to report, without the write bit */
     uint8_t operand, write, priv, record_written;
+    uint8_t batch_id;                   /* ERROR with evl_en, of a Batch or its members: one number a batch in progress */
+    uint8_t first_error;                /* ERROR 0x19, 0x1A with evl_en: the first of its batch */
     uint64_t address;                   /* FAULT and fault statuses: faulting address */
     uint8_t desc[64];
+    uint8_t record[32];                 /* ERROR: the completion record, written or not */
 };
 
 enum idxdd_stop { IDXDD_STOP_DRAIN = 0, IDXDD_STOP_ABORT = 1 };
@@ -97,8 +103,8 @@ uint32_t idxdd_engine_wq_enable(struct idxdd_engine *engine, uint32_t wq, const 
 uint32_t idxdd_engine_wq_threshold(struct idxdd_engine *engine, uint32_t wq, uint32_t threshold);
 uint32_t idxdd_engine_wq_stop(struct idxdd_engine *engine, uint64_t wqs, enum idxdd_stop how, enum idxdd_closed reason);
 uint32_t idxdd_engine_wq_drain(struct idxdd_engine *engine, uint64_t wqs);
-uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *engine, uint32_t pasid);
-uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *engine, uint32_t pasid);
+uint32_t idxdd_engine_pasid_drain(struct idxdd_engine *engine, uint32_t pasid, uint64_t wqs);
+uint32_t idxdd_engine_pasid_abort(struct idxdd_engine *engine, uint32_t pasid, uint64_t wqs);
 uint32_t idxdd_engine_portal_add(struct idxdd_engine *engine, const struct idxdd_portal_options *options, uint32_t *number);
 uint32_t idxdd_engine_portal_close(struct idxdd_engine *engine, uint32_t portal, enum idxdd_stop how, enum idxdd_closed reason);
 uint32_t idxdd_engine_portal_reopen(struct idxdd_engine *engine, uint32_t portal);

@@ -73,7 +73,8 @@ static inline uint64_t idxdd_ticket(uint32_t slot, uint64_t sequence) { return s
 static inline uint32_t idxdd_ticket_slot(uint64_t ticket) { return (uint32_t)(ticket & 0xffffu); }
 static inline uint64_t idxdd_ticket_sequence(uint64_t ticket) { return ticket >> 16; }
 
-/* A kernel channel. Writer: that client; the device writes `record` (and only through the client's address space).
+/* A kernel channel. Writer: that client; the device writes `record` (and only through the client's address space); between the
+ * device's record and the completion, idxdd-irq may write the status byte (resubmission).
  * Readers: idxdd-irq, the device. */
 struct idxdd_channel {
     _Alignas(64) _Atomic uint64_t pending_tail; /* entries appended to `pending` so far */

@@ -1,0 +1,51 @@
+"""Known defects of the driver, DEF-01 to DEF-18: which of them this instance reproduces (`quirks = ["DEF-02"]`).
+
+A defect that is on behaves as the kernel's driver does; off, as the suggestion beside it in design.md. The two that are on
+by default are behaviour that users see and rely on; "-DEF-03" switches one off.
+"""
+
+from collections.abc import Iterable
+from errno import EINVAL
+from typing import Final
+
+from idxdd.driver.workqueue import DriverError
+
+QUIRKS: Final = {
+    "DEF-01": "a command that a halt interrupts is never answered",
+    "DEF-02": "re-init after a software halt loses the configuration it needs",
+    "DEF-03": "after a halt without recovery the state is disabled, not halted",
+    "DEF-08": "a halt is queued again while the first is still to be handled",
+    "DEF-09": "the enabled bitmap keeps its bit when a WQ is reset",
+    "DEF-10": "quiescing a WQ twice never ends",
+    "DEF-12": "a halt without recovery keeps interrupt handles and the descriptors on the lists",
+    "DEF-16": "a result beside a command's success makes it a failure",
+    "DEF-17": "an open that finds no room for its record succeeds",
+}
+DEFAULT_QUIRKS: Final = frozenset({"DEF-03", "DEF-09"})
+NOT_REPRODUCED: Final = {
+    "DEF-04": "no event log is set up yet",
+    "DEF-05": "what lies beyond an array is not defined; such an index is rejected",
+    "DEF-06": "idxdd-irq alone takes lists; a failed submission is found there by its 0xFF",
+    "DEF-07": "a slot is freed by its completion alone, once",
+    "DEF-11": "no event log is set up yet",
+    "DEF-13": "no event log is set up yet",
+    "DEF-14": "a pass works on copies of what it found",
+    "DEF-15": "no event log is set up yet",
+    "DEF-18": "the device has exactly one vector more than WQs",
+}
+
+
+def parse_quirks(names: Iterable[str]) -> frozenset[str]:
+    """Those that are on: the default ones, those named, without those named after a "-". EINVAL names the first bad one."""
+    chosen = set(DEFAULT_QUIRKS)
+    for name in names:
+        quirk = name.removeprefix("-")
+        if quirk in NOT_REPRODUCED:
+            raise DriverError(EINVAL, f"quirks: {quirk} is not reproduced here: {NOT_REPRODUCED[quirk]}")
+        if quirk not in QUIRKS:
+            raise DriverError(EINVAL, f"quirks: {name!r:.40} is none of {', '.join(QUIRKS)}")
+        if name.startswith("-"):
+            chosen.discard(quirk)
+        else:
+            chosen.add(quirk)
+    return frozenset(chosen)
