@@ -160,7 +160,7 @@ def check(reached: Reached, desc: bytes, layout: list[Kind], content: bytearray)
     pages = Pages(BASE, layout, bytes(content))
     try:
         reports = reached.run(desc, pages)
-        expected = [] if outcome.report is None else [outcome.report.status]
+        expected = [one.report.status for one in (*outcome.members, outcome) if one.report is not None]
         assert [status for status, _ in reports] == expected
         if outcome.report and outcome.report.status in (CompletionStatus.PAGE_FAULT_NOBOF, CompletionStatus.CRA_XLAT):
             assert reports[0][1] == outcome.report.fault_addr

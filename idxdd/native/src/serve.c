@@ -218,7 +218,7 @@ static uint32_t store_record(const struct idxdd_server *server, const struct job
 {
     if (copy(server, job->address + 1, job->bounce + 1, 31) != 31)
         return 0;
-    atomic_thread_fence(memory_order_release); /* who sees the status may read the rest */
+    idxdd_fence();                         /* who sees the status may read the rest */
     return copy(server, job->address, job->bounce, 1) == 1 ? 32 : 0;
 }
 
