@@ -261,9 +261,7 @@ class EnginePort:
         self, space: Space, *, memory_fd: int, bell_fd: int, doorbell_fd: int, timeout: float, then: Continuation | None = None
     ) -> None:
         """Reach what `space` has not mapped through this agent. NativeError: no memory, or a bad file."""
-        request = self.engine.agent_add(
-            space, memory_fd=memory_fd, bell_fd=bell_fd, doorbell_fd=doorbell_fd, timeout=timeout
-        )
+        request = self.engine.agent_add(space, memory_fd=memory_fd, bell_fd=bell_fd, doorbell_fd=doorbell_fd, timeout=timeout)
         self._continuations[request] = then
 
     def agent_remove(self, space: Space, then: Continuation | None = None) -> None:

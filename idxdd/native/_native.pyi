@@ -234,9 +234,7 @@ class Portal:
 
 class Agent:
     """Serves this process's memory to the device: a C thread, asleep while nothing is asked, and whoever waits at a portal."""
-    def __init__(
-        self, *, memory_fd: int, bell_fd: int, doorbell_fd: int, published_fd: int, thread: bool = True
-    ) -> None:
+    def __init__(self, *, memory_fd: int, bell_fd: int, doorbell_fd: int, published_fd: int, thread: bool = True) -> None:
         """Without a thread, whoever calls look() serves."""
     def stop(self) -> None:
         """End its thread; waits a second for one that is stuck."""

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from idxdd import native
 from idxdd.native import LAYOUT
 
-ASKED, TAKEN, CLAIMED, DONE, DROPPED, RELEASED = 1, 2, 3, 4, 5, 6
-READ, PREPARE, WRITE, RECORD, COPY = 1, 2, 3, 4, 5
+ASKED, TAKEN, CLAIMED, DONE, DROPPED, RELEASED = (
+    LAYOUT[f"agent_{state}"] for state in ("asked", "taken", "claimed", "done", "dropped", "released")
+)
+PREPARE, WRITE, COPY = (LAYOUT[f"agent_{kind}"] for kind in ("prepare", "write", "copy"))
 HEAP = 0x7F00_0000_0000
 TIMEOUT_S = 0.03
 LONG_S = 20.0
