@@ -91,6 +91,11 @@ fuzz: $(VENV)/.dependencies
 	  timeout -k 5 $$(($(FUZZ_SECONDS) + 60)) build/$$name $(FUZZ_SECONDS) $(FUZZ_SEED) || { echo "fuzz: $$name failed ($$?)"; exit 1; }; \
 	  count=$$((count + 1)); done; test $$count -gt 0 || { echo "fuzz: no targets in idxdd/native/tests"; exit 1; }
 
+# Tests that carry an id of the checklist; docs/conformance.md is written anew.
+.PHONY: conformance
+conformance: install
+	$(BIN)/pytest -q -n $(JOBS) -p conformance_report tests
+
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)/.installed
 	find idxdd clients tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ from idxdd.driver.wq import Wq
 from idxdd.native import LAYOUT, Words
 from idxdd.shm import memfd
 from idxdd.shm.clock import FakeClock
+from idxdd.shm.hostmemory import HostMemory
 from idxdd.testing.mock_device import MockChannel, MockDevice
 
 TURNS_MAX = 10_000
@@ -81,6 +82,10 @@ class DriverBench:
         self.asked: list[tuple[str, int]] = []
         self.lines: list[dict[str, Any]] = []
         self.swerr_wakes: list[int] = []
+        self.memories: dict[int, dict[int, int]] = {}
+        """Of each PASID: what its address space holds."""
+        self.copying: list[dict[str, Any]] = []
+        self.copied: dict[int, int] = {}
         self.answer_asks = True
         self.reopens = True
         self.budget: int | None = None
@@ -97,7 +102,8 @@ class DriverBench:
         """A (new) driver, told to adopt; then what its predecessor left unanswered."""
         self.mmio = self.device.driver_mmio()
         self.mmio.on_post = self._posting
-        window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring))
+        host = HostMemory(self.device.host, 0) if self.device.evl else None
+        window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring), host)
         self.driver = Driver(
             self.state, self.published, [window], self._emit,
             published_device=self.published_device, generation=1, clock=self.clock, quirks=self.quirks,
@@ -116,7 +122,11 @@ class DriverBench:
 
     def _emit(self, message: dict[str, Any]) -> None:
         self._step()
-        if "ask" in message:
+        if message.get("what") == "copy":
+            self.copying.append(message)
+            if self.answer_asks:
+                self.answer_copy()
+        elif "ask" in message:
             self.asked.append((message["what"], message["channel"]))
             if message["what"] == "reopen" and self.reopens:
                 self.channels[message["channel"]][1].set_own(closed=0, closed_at=LAYOUT["never"], limit=1 << 20)
@@ -131,6 +141,23 @@ class DriverBench:
         else:
             self.answers[message["id"]] = message
             self.unanswered.pop(message["id"], None)
+
+    def answer_copy(self) -> None:
+        """Do the oldest copy that was asked for, unless it was done for a predecessor, and tell how much was copied."""
+        message = self.copying.pop(0)
+        request = message["request"]
+        if request not in self.copied:
+            address, record = message["address"], message["record"]
+            memory = self.memories.get(message["pasid"], {})
+            body = 0
+            while body < len(record) - 1 and address + 1 + body in memory:
+                memory[address + 1 + body] = record[1 + body]
+                body += 1
+            whole = body == len(record) - 1 and address in memory
+            if whole:
+                memory[address] = record[0]
+            self.copied[request] = body + whole
+        self.driver.answer(message["ask"], self.copied[request])
 
     def send(self, name: str, owner: MockChannel | None = None, /, **arguments: Any) -> int:
         """Start a verb; returns its number."""

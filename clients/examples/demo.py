@@ -20,7 +20,7 @@ from typing import Any
 from idxd_client import Connection, IdxdError, connect
 from idxdctl import copying, progress
 from idxdctl.copying import Copy, Worker
-from idxdctl.session import table
+from idxdctl.output import table
 from idxdctl.sizes import format_size, percentile
 
 FILE_BYTES_MIN = 256 << 20

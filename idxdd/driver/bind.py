@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from idxdd.driver.commands import cmd_exec
 from idxdd.driver.configure import apply_attributes, apply_wq_attributes, write_configuration
 from idxdd.driver.device import disable_device, enable_device, reset_device, unmask_error_interrupts
+from idxdd.driver.evl import free_evl, setup_evl
 from idxdd.driver.state import DriverState
 from idxdd.driver.submit import drain_gate
 from idxdd.driver.workqueue import DriverError, Steps
@@ -32,7 +33,12 @@ def bind_device(device: Device, config: DeviceConfig) -> Steps:
         except DriverError as error:
             raise DriverError(ENXIO, error.text) from error
     device.mmio.write(device.mmio.read(GENCFG).replace(user_int_en=True))
-    yield from enable_device(device)
+    setup_evl(device)
+    try:
+        yield from enable_device(device)
+    except DriverError:
+        free_evl(device)
+        raise
     device.block.cmd_status = 0
 
 
@@ -47,6 +53,7 @@ def unbind_device(device: Device) -> Steps:
         yield from reset_device(device)
     else:
         device.set_state(DriverState.DISABLED)
+    free_evl(device)
 
 
 def take_halt(device: Device, config: DeviceConfig | None) -> Steps:

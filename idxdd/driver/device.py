@@ -17,14 +17,19 @@ from idxdd.driver.state import DeviceBlock, DriverState
 from idxdd.driver.workqueue import DriverError, Steps
 from idxdd.driver.wq import Wq
 from idxdd.native._native import LAYOUT
+from idxdd.shm.clock import NS_PER_S
 from idxdd.spec.codes import CmdErr, Command, DeviceState, ResetType
 from idxdd.spec.registers import CMDCAP, ENGCAP, GENCAP, GENCTRL, GENSTS, GRPCAP, OFFSETS, OPCAP, VERSION, WQCAP
 
 if TYPE_CHECKING:
+    from idxdd.driver.state import StateSegment
     from idxdd.native._native import Words
     from idxdd.shm.clock import Clock
+    from idxdd.shm.hostmemory import HostMemory
     from idxdd.shm.mmio import DriverMmio
 
+WARNINGS_MAX, WARNINGS_S = 10, 5
+"""The kernel's default rate limit of a message."""
 SYSTEM_PASID = 1
 """PASID of kernel channels (docs/architecture.md, "Global numbers")."""
 
@@ -33,6 +38,10 @@ class Log(Protocol):
     """One line of the kernel log."""
 
     def __call__(self, level: str, text: str, *, number: int | None = None, **fields: object) -> None: ...
+
+
+CopyRecord = Callable[[int, int, bytes, int], Callable[[], int | None]]
+"""(pasid, address, record, number of the request) -> how many bytes were copied; None: not answered yet."""
 
 
 @dataclass
@@ -88,6 +97,7 @@ class Device:
     block: DeviceBlock
     clock: Clock
     log: Log
+    state_segment: StateSegment
     reserve_log_numbers: Callable[[int], int]
     """Take so many log numbers; returns the first."""
     caps: Capabilities = field(init=False)
@@ -102,8 +112,24 @@ class Device:
     """A halt was taken while a command was in flight: its waiter gets 0x03 (DEF-01)."""
     wake_pollers: Callable[[Wq], None] = lambda wq: None
     """Called with each user WQ whose error queue is woken."""
+    host: HostMemory | None = None
+    """What the driver allocates for the device: the event log."""
+    faults_queued: set[int] = field(default_factory=set)
+    """Numbers of event-log entries whose work is queued."""
+    copy_record: CopyRecord = lambda pasid, address, record, number: lambda: 0
+    """Asks idxdd to write a record into a client's memory."""
     quirks: frozenset[str] = DEFAULT_QUIRKS
     """DEF-* that are reproduced."""
+    _warned_since_ns: int = 0
+    _warnings: int = 0
+
+    def may_warn(self) -> bool:
+        """The kernel's rate limit of a warning: WARNINGS_MAX in WARNINGS_S."""
+        now = self.clock.now_ns()
+        if now - self._warned_since_ns >= WARNINGS_S * NS_PER_S:
+            self._warned_since_ns, self._warnings = now, 0
+        self._warnings += 1
+        return self._warnings <= WARNINGS_MAX
 
     def read_capabilities(self) -> None:
         """Size everything by what the hardware says."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import bind, irq, resubmit, revoke
+from idxdd.driver import bind, evl, irq, resubmit, revoke
 from idxdd.driver.adopt import adopt_device, adopt_gates, settle_device
 from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_config
 from idxdd.driver.configure import apply_wq_attributes
@@ -33,6 +33,8 @@ from idxdd.spec.codes import ResetType, WqType
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from idxdd.driver.state import FaultBlock
+    from idxdd.shm.hostmemory import HostMemory
     from idxdd.shm.mmio import DriverMmio
 
 _PENDING: Final = LAYOUT["mmio.pending"]
@@ -54,6 +56,8 @@ class DeviceWindow:
     mmio: DriverMmio
     vectors: Words
     """Of the device's struct idxdd_mmio: the pending words."""
+    host: HostMemory | None = None
+    """For the event log; without it there is none."""
 
 
 class Driver:
@@ -86,15 +90,19 @@ class Driver:
         self._emit = emit
         self._questions: dict[int, bool] = {}
         self._question = 0
+        self._copies: dict[int, int | None] = {}
         self._held: list[tuple[int, str, Message, list[int]]] = []
         self._vectors = {window.index: window.vectors for window in windows}
-        self._hand_over = irq.Handovers(self._queue_revoke, self._queue_halt, self._queue_fence, self._queue_resubmit)
+        self._hand_over = irq.Handovers(
+            self._queue_revoke, self._queue_halt, self._queue_fence, self._queue_resubmit, self._queue_fault
+        )
         self.devices = {window.index: self._device(window) for window in windows}
 
     def _device(self, window: DeviceWindow) -> Device:
         block = self.state.device(window.index)
         return Device(
-            window.index, window.name, window.mmio, self.published, block, self.clock, self.log, self.reserve_log_numbers,
+            window.index, window.name, window.mmio, self.published, block, self.clock, self.log, self.state,
+            self.reserve_log_numbers, host=window.host, copy_record=self.copy_record,
             wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}), quirks=self._quirks,
         )  # fmt: skip
 
@@ -125,10 +133,29 @@ class Driver:
 
         return answered
 
-    def answer(self, number: int) -> None:
+    def answer(self, number: int, copied: int = 0) -> None:
         """idxdd has done what was asked. An answer to a predecessor's question is ignored."""
         if number in self._questions:
             self._questions[number] = True
+        if number in self._copies:
+            self._copies[number] = copied
+
+    def copy_record(self, pasid: int, address: int, record: bytes, request: int) -> Callable[[], int | None]:
+        """Ask idxdd to write a record, status byte last; the result tells how many bytes it wrote, None: not yet."""
+        self._question += 1
+        number = self._question
+        self._copies[number] = None
+        self._emit({"ask": number, "what": "copy", "pasid": pasid, "address": address, "record": record, "request": request})
+
+        result: list[int] = []
+
+        def answered() -> int | None:
+            if not result and (copied := self._copies[number]) is not None:
+                result.append(copied)
+                self._copies.pop(number)
+            return result[0] if result else None
+
+        return answered
 
     # ---- interrupts ----
     def interrupt(self, device_index: int, vector: int) -> irq.IrqReturn:
@@ -168,6 +195,9 @@ class Driver:
             channel.resubmitting.add(ticket)
             device = channel.wq.device
             self.works.queue(("device", device.index), f"{channel.wq.label}: resubmit", resubmit.resubmit(channel, ticket))
+
+    def _queue_fault(self, wq: Wq, fault: FaultBlock) -> None:
+        self.works.queue(("faults", wq.global_index), f"{wq.label}: fault", evl.fault_work(wq.device, fault))
 
     # ---- verbs ----
     def verb(self, number: int, name: str, arguments: Message, fds: Sequence[int] = ()) -> None:
@@ -245,6 +275,7 @@ class Driver:
         self.ready = True
         saved_first = sorted(self.devices.values(), key=lambda device: device.block.swerr_mark != SWERR_SAVED)
         for device in saved_first:  # its four lines have the oldest numbers
+            evl.adopt_evl(device, self._queue_fault)
             irq.redo_owed(device, self._hand_over)
             if device.block.revoke_queued:
                 self._queue_revoke(device)
@@ -453,6 +484,9 @@ class Driver:
                 wq.block.pasid = 0
             else:
                 yield from drain_pasid(wq.device, pasid)
+            if sum(1 for _ in self.state.opens_of(wq.global_index, pasid)) == 1:
+                evl.skip_entries(wq, pasid)
+                yield Wait(f"{wq.label}: its fault works", lambda: not self.works.busy(("faults", wq.global_index)))
         opened.verb = 0
         wq.clients = max(0, wq.clients - 1)
         return {}

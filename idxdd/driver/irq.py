@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from idxdd.driver.evl import process_evl_entries
 from idxdd.driver.state import SWERR_LOGGED, SWERR_NONE, SWERR_SAVED, DriverState
 from idxdd.driver.submit import Channel, violation_of
 from idxdd.spec.codes import DeviceState, InterruptCause, ResetType, WqType
@@ -22,6 +23,7 @@ from idxdd.spec.registers import GENSTS, INTCAUSE, OVFSTATUS, PERFCAP, SWERR
 
 if TYPE_CHECKING:
     from idxdd.driver.device import Device
+    from idxdd.driver.state import FaultBlock
     from idxdd.driver.wq import Wq
 
 OVERFLOW_ROUNDS_MAX: Final = 32
@@ -43,6 +45,7 @@ class Handovers:
     halt: Callable[[Device, ResetType], None]
     fence: Callable[[Channel, str], None]
     resubmit: Callable[[Channel, int], None]
+    fault: Callable[[Wq, FaultBlock], None]
 
 
 # ---- vector 0 --------------------------------------------------------------------------------------------------------------
@@ -81,7 +84,7 @@ def process_misc_interrupts(device: Device, cause: int, hand_over: Handovers) ->
         perfmon_counter_overflow(device)
         handled |= _settled(device, InterruptCause.PERFMON_OVFL)
     if cause & InterruptCause.EVL:
-        process_evl_entries(device)
+        process_evl_entries(device, hand_over.fault)
         handled |= _settled(device, InterruptCause.EVL)
     warn_unexpected(device, cause ^ handled)
     device.block.causes_owed = 0
@@ -139,11 +142,6 @@ def perfmon_counter_overflow(device: Device) -> None:
             if overflowed >> counter & 1:
                 device.mmio.write32(at, 1 << counter)
     device.log("warning", "perfmon counters overflow faster than they are cleared", device=device.name)
-
-
-def process_evl_entries(device: Device) -> None:
-    """The event log. This driver sets none up yet (GENCFG.evl_en stays 0), so a device that reports one is wrong."""
-    device.log("warning", "Event log interrupt without an event log.", device=device.name)
 
 
 def warn_unexpected(device: Device, unexpected: int) -> None:

@@ -14,23 +14,23 @@ QUIRKS: Final = {
     "DEF-01": "a command that a halt interrupts is never answered",
     "DEF-02": "re-init after a software halt loses the configuration it needs",
     "DEF-03": "after a halt without recovery the state is disabled, not halted",
+    "DEF-04": "a fault work without a copy is never freed",
     "DEF-08": "a halt is queued again while the first is still to be handled",
     "DEF-09": "the enabled bitmap keeps its bit when a WQ is reset",
     "DEF-10": "quiescing a WQ twice never ends",
+    "DEF-11": "the event log of a configurable device is not freed at unbind",
     "DEF-12": "a halt without recovery keeps interrupt handles and the descriptors on the lists",
+    "DEF-15": "the event log is read from where the last pass ended, also after the device was enabled again",
     "DEF-16": "a result beside a command's success makes it a failure",
     "DEF-17": "an open that finds no room for its record succeeds",
 }
 DEFAULT_QUIRKS: Final = frozenset({"DEF-03", "DEF-09"})
 NOT_REPRODUCED: Final = {
-    "DEF-04": "no event log is set up yet",
     "DEF-05": "what lies beyond an array is not defined; such an index is rejected",
     "DEF-06": "idxdd-irq alone takes lists; a failed submission is found there by its 0xFF",
     "DEF-07": "a slot is freed by its completion alone, once",
-    "DEF-11": "no event log is set up yet",
-    "DEF-13": "no event log is set up yet",
+    "DEF-13": "a bitmap that is too large is not felt",
     "DEF-14": "a pass works on copies of what it found",
-    "DEF-15": "no event log is set up yet",
     "DEF-18": "the device has exactly one vector more than WQs",
 }
 

@@ -19,12 +19,16 @@ from idxdd.native._native import Words
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-VERSION: Final = 1
+VERSION: Final = 2
 DEVICES_MAX: Final = _native.LAYOUT["devices_max"]
 WQS_PER_DEVICE_MAX: Final = _native.LAYOUT["wqs_per_device_max"]
 OPENS_MAX: Final = 2048
 CHANNELS_MAX: Final = 128
 CONFIG_MAX: Final = 64 * 1024
+EVL_ENTRIES_MAX: Final = 4096
+FAULTS_MAX: Final = 128
+"""Fault works of one device at a time."""
+BATCHES: Final = 256
 
 
 class DriverState(IntEnum):
@@ -122,6 +126,18 @@ class DeviceBlock(Block):
     swerr_saved = Word(76, 4)
     """1: `swerr` holds an error (it stays until the next one)."""
 
+    evl_entries = Word(160, 4)
+    """Size of the event log; 0 = none."""
+    evl_shadow = Word(164, 4)
+    """Where the last pass ended (DEF-15)."""
+    evl_count = Word(168)
+    """Entries that were read so far."""
+    evl_next = Word(176)
+    """What evl_count becomes once head is written at evl_position."""
+    evl_position = Word(184)
+    evl_faults = Word(192)
+    evl_copy_failures = Word(200)
+
     def swerr(self) -> list[int]:
         """The saved copy, 4 qwords."""
         return [self.words.load64(self.base + 128 + 8 * i) for i in range(4)]
@@ -164,6 +180,28 @@ class OpenBlock(Block):
     client = Word(24)
     closing = Word(32)
     """Number of the close verb that is giving it back; 0 = none."""
+    faults = Word(40)
+    """Record faults that the event log told of."""
+    copy_failures = Word(48)
+
+
+class FaultBlock(Block):
+    """The work of one event-log entry: a copy, since the device may write the entry anew once head has moved."""
+
+    SIZE: Final = 128
+    number = Word(0)
+    """Of the entry, stored last; 0 = free."""
+    step = Word(8, 4)
+    failed = Word(12, 4)
+    """1: members of its batch could not be delivered."""
+
+    def entry(self) -> bytes:
+        """The entry's 64 bytes."""
+        return b"".join(self.words.load64(self.base + 64 + 8 * i).to_bytes(8, "little") for i in range(8))
+
+    def store_entry(self, data: bytes) -> None:
+        for i in range(8):
+            self.words.store64(self.base + 64 + 8 * i, int.from_bytes(data[8 * i : 8 * i + 8], "little"))
 
 
 FENCE_NONE, FENCE_ASKED, FENCE_SWEPT, FENCE_DONE = range(4)
@@ -172,7 +210,10 @@ _DEVICES: Final = 4096
 _OPENS: Final = _DEVICES + DEVICES_MAX * DeviceBlock.SIZE
 _CHANNELS: Final = (_OPENS + OPENS_MAX * OpenBlock.SIZE + 4095) // 4096 * 4096
 _CONFIG: Final = (_CHANNELS + CHANNELS_MAX * ChannelBlock.SIZE + 4095) // 4096 * 4096
-SEGMENT_SIZE: Final = _CONFIG + 2 * CONFIG_MAX
+_EVL: Final = _CONFIG + 2 * CONFIG_MAX
+_EVL_FAULTS: Final = BATCHES // 8 + EVL_ENTRIES_MAX // 8
+_EVL_SIZE: Final = _EVL_FAULTS + FAULTS_MAX * FaultBlock.SIZE
+SEGMENT_SIZE: Final = _EVL + DEVICES_MAX * _EVL_SIZE
 
 
 class StateSegment:
@@ -224,6 +265,66 @@ class StateSegment:
                 block.verb = verb
                 return block
         return None
+
+    def opens_of(self, wq: int, pasid: int) -> Iterator[OpenBlock]:
+        """Opens of a WQ by one process."""
+        return (block for block in self.opens() if (block.wq, block.pasid) == (wq, pasid))
+
+    # ---- event log: failed batches, entries to be skipped, fault works ----
+    def clear_evl(self, device: int) -> None:
+        """A new log: nothing is to be skipped, no batch has failed. Fault works go on."""
+        for at in range(_EVL + device * _EVL_SIZE, _EVL + device * _EVL_SIZE + _EVL_FAULTS, 8):
+            if self.words.load64(at):
+                self.words.store64(at, 0)
+
+    def batch_failed(self, device: int, batch: int) -> bool:
+        return self._bit(_EVL + device * _EVL_SIZE, batch)
+
+    def set_batch_failed(self, device: int, batch: int, failed: bool) -> None:
+        """Of the 256 that batch_id can tell apart, whatever WQ they are of."""
+        self._set_bit(_EVL + device * _EVL_SIZE, batch, failed)
+
+    def set_skip(self, device: int, index: int) -> None:
+        """The entry's owner is closing."""
+        self._set_bit(_EVL + device * _EVL_SIZE + BATCHES // 8, index, True)
+
+    def take_skip(self, device: int, index: int) -> bool:
+        """Whether an entry is to be skipped; asked once."""
+        base = _EVL + device * _EVL_SIZE + BATCHES // 8
+        skipped = self._bit(base, index)
+        if skipped:
+            self._set_bit(base, index, False)
+        return skipped
+
+    def _bit(self, base: int, bit: int) -> bool:
+        return bool(self.words.load64(base + bit // 64 * 8) >> bit % 64 & 1)
+
+    def _set_bit(self, base: int, bit: int, value: bool) -> None:
+        at = base + bit // 64 * 8
+        qword = self.words.load64(at) & ~(1 << bit % 64)
+        self.words.store64(at, qword | value << bit % 64)
+
+    def _fault(self, device: int, slot: int) -> FaultBlock:
+        return FaultBlock(self.words, _EVL + device * _EVL_SIZE + _EVL_FAULTS + slot * FaultBlock.SIZE)
+
+    def faults(self, device: int) -> list[FaultBlock]:
+        """Fault works that are not finished, oldest first."""
+        blocks = [self._fault(device, slot) for slot in range(FAULTS_MAX)]
+        return sorted((block for block in blocks if block.number), key=lambda block: block.number)
+
+    def add_fault(self, device: int, number: int, entry: bytes) -> FaultBlock | None:
+        """The work of an entry, made once; None: no room."""
+        blocks = [self._fault(device, slot) for slot in range(FAULTS_MAX)]
+        numbers = [block.number for block in blocks]
+        if number in numbers:
+            return blocks[numbers.index(number)]
+        if 0 not in numbers:
+            return None
+        block = blocks[numbers.index(0)]
+        block.store_entry(entry)
+        block.step, block.failed = 0, 0
+        block.number = number
+        return block
 
     # ---- configuration ----
     def store_config(self, text: bytes) -> None:

@@ -108,6 +108,10 @@ class WorkQueue:
             self._running = False
         return ended
 
+    def busy(self, key: Key) -> bool:
+        """Whether works of this key are left."""
+        return key in self._queues
+
     @property
     def polls(self) -> bool:
         """Whether a work waits for something that nothing announces."""

@@ -53,6 +53,7 @@ from idxdd.shm.segment import Segment
 SHUTDOWN_S = 1.0
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 CHANNELS_PER_FRAME = 1
+COPIES_KEPT = 1024  # more than idxdd-irq has under way
 
 
 class DaemonFailed(Exception):
@@ -109,7 +110,8 @@ class Daemon:
         self._device(stack, 0)
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self._publish_clients)
-        self.link = Link(self.loop, self.log, self._ask, lambda why: self._supervisor.lost(why))
+        self._copied: dict[int, int] = {}
+        self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
         self._supervisor = Supervisor(
             self.loop,
             self.link,
@@ -371,6 +373,17 @@ class Daemon:
         if what == "fenced" and channel.portal >= 0:
             self.engine.portal_fenced(channel.portal)
         done()
+
+    def _copy(self, frame: Mapping[str, Any]) -> int:
+        """Deliver a record of the event log, once: a request that is repeated by a successor gets the answer it had."""
+        request = frame["request"]
+        if request not in self._copied:
+            session = self.sessions.of_pasid(frame["pasid"])
+            copied = 0 if session is None else session.memory.write_record(frame["address"], frame["record"])
+            self._copied[request] = copied
+            if len(self._copied) > COPIES_KEPT:
+                del self._copied[next(iter(self._copied))]
+        return self._copied[request]
 
     def _fence(self, channel: Channel, done: Callable[[], None]) -> None:
         """Both portals: when `done` is called the device has nothing of this channel any more."""

@@ -25,6 +25,7 @@ from idxdd.native._native import LAYOUT, VectorWaiter, Words, set_parent_death_s
 from idxdd.shm import memfd
 from idxdd.shm.bells import Bell
 from idxdd.shm.errors import IdxdError
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, HostMemory
 from idxdd.shm.mmio import MMIO_SIZE, DriverMmio
 from idxdd.shm.segment import Segment
 from idxdd.spec.limits import BAR0_BYTES_MIN
@@ -125,7 +126,7 @@ class Process:
     def _take(self, message: Message, fds: list[int]) -> None:
         if "answer" in message:
             if self.driver is not None:
-                self.driver.answer(message["answer"])
+                self.driver.answer(message["answer"], message.get("copied", 0))
             return
         if "descriptors" in message:
             for position, channel in enumerate(message["descriptors"]):
@@ -172,7 +173,9 @@ class Process:
             ring = self._segment(device["mmio"], MMIO_SIZE, writable=True)
             mmio = DriverMmio(bar0.buffer, ring.buffer, bell.ring, name=device["name"])
             self._stack.callback(mmio.close)
-            windows.append(DeviceWindow(device["name"], device["index"], mmio, Words(ring.buffer)))
+            memory = HostMemory(self._segment(device["host"], HOST_MEMORY_SIZE, writable=True).buffer, device["index"])
+            self._stack.callback(memory.close)
+            windows.append(DeviceWindow(device["name"], device["index"], mmio, Words(ring.buffer), memory))
         self._semaphores = {device["index"]: device["semaphores"] for device in message["devices"]}
         return Driver(
             state.buffer, published, windows, self.link.emit,

@@ -40,12 +40,19 @@ class Link:
     """Our end; without an idxdd-irq verbs wait for the next one."""
 
     def __init__(
-        self, loop: Loop, log: Log, ask: Callable[[str, int, Callable[[], None]], None], lost: Callable[[str], None]
+        self,
+        loop: Loop,
+        log: Log,
+        ask: Callable[[str, int, Callable[[], None]], None],
+        copy: Callable[[Mapping[str, Any]], int],
+        lost: Callable[[str], None],
     ) -> None:
-        """`ask(what, channel, done)` does what idxdd-irq asks for, then calls done; `lost(why)`: it cannot be talked to."""
+        """`ask(what, channel, done)` does what idxdd-irq asks for, then calls done; `copy(frame)` writes a record into a
+        client's memory and returns how many bytes; `lost(why)`: it cannot be talked to."""
         self._loop = loop
         self._log = log
         self._ask = ask
+        self._copy = copy
         self._lost = lost
         self._sock: socket.socket | None = None
         self._verbs: dict[int, Verb] = {}
@@ -144,6 +151,8 @@ class Link:
     def _take(self, frame: dict[str, Any]) -> None:
         if "event" in frame:
             self._event(frame)
+        elif frame.get("what") == "copy":
+            self._send({"answer": frame["ask"], "copied": self._copy(frame)}, ())
         elif "ask" in frame:
             number, asker = frame["ask"], self._sock
 

@@ -194,6 +194,11 @@ class Session:
         if not self._busy:
             self._give_back()
 
+    @property
+    def ended(self) -> bool:
+        """Its process is gone, or it hung up."""
+        return self._ended
+
     def end_unless_greeted(self) -> None:
         """Its time to say hello is over."""
         if not self.greeted:
@@ -242,6 +247,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._by_pasid)
+
+    def of_pasid(self, pasid: int) -> Session | None:
+        """The session whose address space this is; one that has ended has none."""
+        session = self._by_pasid.get(pasid)
+        return None if session is None or session.ended else session
 
     def accept(self, listener: socket.socket) -> None:
         """Let in who waits, a few a turn."""

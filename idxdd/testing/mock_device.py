@@ -15,16 +15,21 @@ from typing import Final
 
 from idxdd.native import LAYOUT, Words
 from idxdd.shm import bells, memfd
+from idxdd.shm.hostmemory import host_base
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio, DriverMmio
 from idxdd.spec.codes import CmdErr, Command, DeviceState, InterruptCause, ResetType, WqState
 from idxdd.spec.layout import Register
 from idxdd.spec.limits import BAR0_BYTES_MIN
+from idxdd.spec.records import EventLogEntry
 from idxdd.spec.registers import (
     CMD,
     CMDCAP,
     CMDSTS,
     ENGCAP,
+    EVLCFG,
+    EVLSTATUS,
     GENCAP,
+    GENCFG,
     GENCTRL,
     GENSTS,
     GRPCAP,
@@ -53,6 +58,8 @@ class MockDevice:
     config_en: bool = True
     shared_mode: bool = True
     int_handles: bool = True
+    evl: bool = False
+    """It has an event log, in `host`."""
     hold_commands: bool = False
     """Commands stay active until finish_command()."""
     refuse: dict[Command, int] = field(default_factory=dict)
@@ -70,6 +77,7 @@ class MockDevice:
 
     def __post_init__(self) -> None:
         self.bar0 = bytearray(BAR0_BYTES_MIN)
+        self.host = bytearray(1 << 16)
         self.ring = bytearray(MMIO_SIZE)
         self.words = Words(self.bar0)
         self.ring_words = Words(self.ring)
@@ -82,7 +90,10 @@ class MockDevice:
             commands |= 1 << Command.REQUEST_INT_HANDLE | 1 << Command.RELEASE_INT_HANDLE
         for register in (
             VERSION(0x200),
-            GENCAP.encode(cmd_cap=True, block_on_fault=True, max_xfer_shift=31, max_batch_shift=10, config_en=self.config_en),
+            GENCAP.encode(
+                cmd_cap=True, block_on_fault=True, max_xfer_shift=31, max_batch_shift=10, config_en=self.config_en,
+                evl_support=self.evl,
+            ),
             WQCAP.encode(
                 total_wq_size=128, num_wqs=WQS, wqcfg_size=1, shared_mode=self.shared_mode, dedicated_mode=True, priority=True,
                 op_config=True,
@@ -125,6 +136,24 @@ class MockDevice:
 
     def set_state(self, state: DeviceState, reset_type: ResetType = ResetType.SOFTWARE) -> None:
         self.set(GENSTS.encode(state=state, reset_type=reset_type))
+
+    # ---- the event log ----
+    def log_entry(self, entry: EventLogEntry) -> int:
+        """Append an entry, then raise the cause if no interrupt is pending; its index."""
+        status, config = EVLSTATUS(self.get(EVLSTATUS)), EVLCFG(self.get(EVLCFG))
+        assert (config.log_base << 12, GENCFG(self.get(GENCFG)).evl_en) == (host_base(0), True), "no log is set up"
+        self.host[64 * status.tail : 64 * status.tail + 64] = entry.pack()
+        self.set(status.replace(tail=(status.tail + 1) % config.log_size, int_pending=True))
+        if not status.int_pending and GENCTRL(self.get(GENCTRL)).evl_int_en:
+            self.raise_cause(InterruptCause.EVL)
+        return int(status.tail)
+
+    def _evlstatus_written(self, offset: int, value: int) -> None:
+        status = EVLSTATUS(self.get(EVLSTATUS))
+        if offset == EVLSTATUS.offset:
+            self.set(status.replace(head=value & 0xFFFF))
+        elif value >> 30 & 1:
+            self.set(status.replace(int_pending=False))
 
     # ---- what happens ----
     def post(self, vector: int) -> None:
@@ -169,6 +198,8 @@ class MockDevice:
             return self._command(CMD(value))
         if offset == INTCAUSE.offset:
             return self.set(INTCAUSE(self.get(INTCAUSE) & ~value))
+        if EVLSTATUS.offset <= offset < EVLSTATUS.offset + 8:
+            return self._evlstatus_written(offset, value)
         if SWERR.offset <= offset < SWERR.offset + 32:
             if offset == SWERR.offset:
                 self.set(SWERR(self.get(SWERR) & ~(value & 3)))
@@ -208,11 +239,15 @@ class MockDevice:
             if self.state is not DeviceState.DISABLED:
                 return CmdErr.DEV_ENABLED, 0
             self.set_state(DeviceState.ENABLED)
+            if GENCFG(self.get(GENCFG)).evl_en:
+                self.set(EVLSTATUS(0))
         elif command in (Command.DISABLE_DEVICE, Command.RESET_DEVICE):
             if command is Command.RESET_DEVICE:
                 self._reset_tables()
                 self.set(GENCTRL(0))
                 self.set(INTCAUSE(0))
+                self.set(GENCFG(0))
+                self.set(EVLCFG(0))
             for wq in range(WQS):
                 self._set_wq_state(wq, WqState.DISABLED)
             self.set_state(DeviceState.DISABLED)

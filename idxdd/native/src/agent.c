@@ -76,6 +76,7 @@ static void go_on(struct idxdd_engine *e, struct context *c)
     if (c->limbo) {
         c->limbo = 0;
         p->limbo--;
+        e->wq[p->wq].ended++; /* what is the oldest must be asked again */
     } else {
         p->stalled = 0;
     }
@@ -304,6 +305,7 @@ static void too_late(struct idxdd_engine *e, struct idxdd_agent *agent, struct c
     }
     c->limbo = 1; /* the agent is inside: its record waits, and nothing else */
     p->limbo++;
+    e->wq[p->wq].ended++;
     p->stalled = 0;
     p->current = NONE;
     s->deadline_ns = UINT64_MAX;

@@ -21,11 +21,11 @@ void portal_ring(struct portal *p)
     (void)!send(p->wake, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); /* a full socket is readable already */
 }
 
-bool portal_has_work(const struct idxdd_engine *e, const struct portal *p)
+bool portal_has_work(struct idxdd_engine *e, const struct portal *p)
 {
     if (p->contexts && portal_runnable(e, p) != NONE)
         return true;
-    if (p->queue_count && !p->stalled && context_to_be_had(e, p))
+    if (portal_may_start(e, &e->wq[p->wq], p))
         return true;
     return p->open
         && ((!p->queue_count && atomic_load_explicit(&p->client->tail, memory_order_acquire) != p->head)
@@ -133,13 +133,19 @@ void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *b
 
 /* May the oldest descriptor of the queue start? Of drains only so many wait, and the others stay in their queues; but one that
  * has nothing to wait for always starts, and so does what it would have waited for: the oldest of all gets a context. */
-bool portal_may_start(const struct idxdd_engine *e, const struct wq *wq, const struct portal *p)
+bool portal_may_start(const struct idxdd_engine *e, struct wq *wq, const struct portal *p)
 {
     if (!p->queue_count || p->stalled || !context_to_be_had(e, p))
         return false;
     if (e->drains < IDXDD_DRAINS_WAITING || p->queue[p->queue_head][7] != OPCODE_DRAIN)
         return true;
-    return oldest_unfinished(e, wq, drained_pasid(wq, p)) == p->queue_sequence[p->queue_head];
+    uint32_t pasid = drained_pasid(wq, p);
+    if (wq->oldest_at != wq->ended || wq->oldest_pasid != pasid) { /* hundreds of portals may ask for the same between two ends */
+        wq->oldest = oldest_unfinished(e, wq, pasid);
+        wq->oldest_pasid = pasid;
+        wq->oldest_at = wq->ended;
+    }
+    return wq->oldest == p->queue_sequence[p->queue_head];
 }
 
 void portal_take(struct portal *p, struct wq *wq, struct context *c)
@@ -175,6 +181,7 @@ static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
 {
     struct wq *wq = &e->wq[p->wq];
     uint32_t aborted = p->queue_count, next;
+    wq->ended += p->queue_count + p->contexts;
     wq->queued -= p->queue_count;
     p->queue_count = 0;
     atomic_store_explicit(&wq->statistics->occupancy, wq->queued, memory_order_relaxed); /* there may be no turn after this */

@@ -120,6 +120,9 @@ struct wq {
     struct portal *starving_first, *starving_last; /* in the order in which they were turned away */
     uint32_t counter;                /* dispatch credit of this round: registers.md 3.2 */
     uint64_t sequence;               /* descriptors accepted so far */
+    uint64_t ended;                  /* raised when an accepted descriptor is finished or aborted */
+    uint64_t oldest, oldest_at;      /* what oldest_unfinished() said of oldest_pasid when `ended` was oldest_at; 0: nothing yet */
+    uint32_t oldest_pasid;
     uint64_t deeds;                  /* accepted, advanced, granted, answered: a turn that did none of these was in vain */
     uint8_t enabled;                 /* accepts */
     uint32_t draining;               /* contexts in CONTEXT_DRAINING */
@@ -234,13 +237,13 @@ void portal_active(struct wq *wq, struct portal *p, bool active);
 uint32_t portal_accept(struct idxdd_engine *e, struct portal *p, uint64_t up_to);
 void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *but, uint32_t pasid);
 void portal_take(struct portal *p, struct wq *wq, struct context *c);
-bool portal_may_start(const struct idxdd_engine *e, const struct wq *wq, const struct portal *p);
+bool portal_may_start(const struct idxdd_engine *e, struct wq *wq, const struct portal *p);
 void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32_t reason);
 void portal_reopen(struct portal *p);
 void portal_settled(struct idxdd_engine *e, struct portal *p);
 void portal_publish(struct portal *p);
 void portal_ring(struct portal *p);
-bool portal_has_work(const struct idxdd_engine *e, const struct portal *p);
+bool portal_has_work(struct idxdd_engine *e, const struct portal *p);
 static inline uint64_t portal_in_flight(const struct portal *p) { return p->queue_count + p->contexts; }
 
 /* execute.c */

@@ -73,6 +73,7 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
     e->free_context = index;
     p->contexts--;
     e->contexts_used--;
+    e->wq[p->wq].ended++;
     if (p->current == index)
         p->current = NONE;
 }

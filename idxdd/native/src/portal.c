@@ -338,7 +338,7 @@ static int look_at_room(struct idxdd_waiter *waiter)
 
 int idxdd_submitter_wait_room(struct idxdd_submitter *submitter, uint64_t timeout_ns)
 {
-    uint64_t deadline = idxdd_now_ns() + timeout_ns;
+    uint64_t start = idxdd_now_ns(), deadline = timeout_ns > UINT64_MAX - start ? UINT64_MAX : start + timeout_ns; /* for ever */
     if (!idxdd_owned(submitter->owner))
         return IDXDD_WAIT_FORKED;
     for (uint64_t now;;) {

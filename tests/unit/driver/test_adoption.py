@@ -13,9 +13,9 @@ from idxdd.driver.config import DEFAULT_CONFIG
 from idxdd.driver.state import COMMAND_VALID
 from idxdd.native import Words, _native
 from idxdd.spec.codes import Command, Flag, Opcode, WqState
-from idxdd.spec.records import Descriptor
-from idxdd.spec.registers import CMD, SWERR
-from idxdd.testing.mock_device import MockChannel
+from idxdd.spec.records import Descriptor, EventLogEntry, RecordFaultEntry
+from idxdd.spec.registers import CMD, EVLSTATUS, SWERR
+from idxdd.testing.mock_device import MockChannel, MockDevice
 
 SUCCESS, ABORTED = 0x01, 3
 KERNEL_WQ = 2
@@ -181,6 +181,21 @@ def _revokes(bench: DriverBench) -> None:
     assert channel.completions() == [(ticket, SUCCESS, 0)]
 
 
+def _faults(bench: DriverBench) -> None:
+    """The event log: every record delivered once, the batch's according to its members, no entry read twice."""
+    bench.survive(lambda: bench.send("open", wq=1, pasid=7, client=1))
+    memory = bench.memories[7] = dict.fromkeys(range(0x1000, 0x1000 + 32 * 3), 0)
+    faults = [(0x1A, 0x9000, 1), (0x1A, 0x1000, 0), (0x27, 0x1020, 1), (0x1A, 0x1040, 0)]
+    for code, address, batch in faults:
+        fields = {"error": code, "wq_idx": 1, "pasid": 7, "fault_addr": address, "rcr": True, "batch": batch, "batch_id": 5}
+        entry = RecordFaultEntry.encode(**fields, completion_record=bytes([1, 0, *range(30)]))
+        bench.survive(lambda entry=entry: bench.device.log_entry(EventLogEntry.unpack(entry.pack())))  # type: ignore[misc]
+    assert [(memory[at], memory[at + 1]) for at in (0x1000, 0x1020, 0x1040)] == [(1, 0), (5, 1), (1, 0)]
+    assert len(bench.copied) == 4
+    assert EVLSTATUS(bench.device.get(EVLSTATUS)).head == 4
+    assert (bench.driver.state.faults(0), bench.driver.devices[0].block.evl_count) == ([], 4)
+
+
 def _all_answered(bench: DriverBench) -> None:
     assert bench.unanswered == {}
     refused = [answer for answer in bench.answers.values() if "error" in answer]
@@ -196,7 +211,7 @@ def _run(
     scenario: Scenario, benches: list[DriverBench], kill_at: int | None, next_kill: Callable[[], int | None] = lambda: None
 ) -> int:
     benches.clear()
-    bench = DriverBench()
+    bench = DriverBench(MockDevice(evl=scenario in (_faults, _restarts, _recovers)))
     bench.next_budget = next_kill
     benches.append(bench)
     try:
@@ -214,7 +229,7 @@ def _run(
         benches.clear()
 
 
-SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers, _resubmits, _revokes]
+SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers, _resubmits, _revokes, _faults]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

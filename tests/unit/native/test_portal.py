@@ -277,6 +277,17 @@ def test_a_sleeper_is_woken_at_its_number(fake: FakePortal, pool: ThreadPoolExec
     assert fake.client.get64("wake_at") == 0
 
 
+def test_a_wait_for_room_without_end_does_not_end_at_once(fake: FakePortal, pool: ThreadPoolExecutor) -> None:
+    """Its deadline wrapped to a moment ago: who waited for ever was told of a time-out, again and again."""
+    fake.device.set64("limit", 0)
+    waiter = pool.submit(fake.portal.wait_room, float("inf"))
+    wait_until(lambda: fake.client.get32("want") > 0 or waiter.done())  # its belt: it slept, and asked
+    fake.device.set32("answered", fake.client.get32("want"))
+    fake.device.set64("limit", 1)
+    fake.ring()
+    assert waiter.result(5) == WAIT_DONE
+
+
 def test_a_wait_times_out_and_disarms(fake: FakePortal) -> None:
     start = time.monotonic()
     assert fake.portal.wait(1, 0.15) == WAIT_TIMEOUT

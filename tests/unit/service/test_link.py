@@ -1,7 +1,7 @@
 """The link to idxdd-irq across its deaths: what it said counts once, and nobody is told what was meant for another."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -27,9 +27,16 @@ class Irq:
         self.asked: list[Callable[[], None]] = []
         self.said: list[str] = []
         self.link = Link(
-            cast(Loop, NoLoop()), cast(Log, None), lambda what, channel, done: self.asked.append(done), self.said.append
+            cast(Loop, NoLoop()),
+            cast(Log, None),
+            lambda what, channel, done: self.asked.append(done),
+            self.copy,
+            self.said.append,
         )
         self.sockets: list[socket.socket] = []
+
+    def copy(self, frame: Mapping[str, Any]) -> int:
+        return len(frame["record"])
 
     def lives(self) -> socket.socket:
         """A new one."""
