@@ -195,7 +195,7 @@ def test_it_starts_when_needed_and_idles(conn: Connection) -> None:
         wq.memmove(one, two)
         assert not agent_threads(os.getpid())
         wq.memmove(one, b"y" * PAGE)
-        (thread,) = agent_threads(os.getpid())
+        (thread,) = wait_until(lambda: agent_threads(os.getpid()), 5, "it has its name")
 
         def ticks() -> int:
             fields = Path(f"/proc/{os.getpid()}/task/{thread}/stat").read_text().rpartition(")")[2].split()
