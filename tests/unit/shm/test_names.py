@@ -180,7 +180,7 @@ def test_names_squatted_by_another_user_are_refused(instance):
     path.touch()
     os.chown(path, 12345, 12345)
     try:
-        with pytest.raises(ForeignName, match="12345|someone else"):  # fs.protected_regular decides how far we get
+        with pytest.raises(ForeignName, match=r"12345|someone else"):  # fs.protected_regular decides how far we get
             InstanceLock(instance)
         assert sweep_instance(0, instance) == []
         assert path.exists()
