@@ -28,6 +28,7 @@ class DescriptorArray:
         if count <= 0:
             raise OperandError(f"descriptor array: count must be positive, not {count}")
         self.count = count
+        self._connection = connection
         self._report = report
         self._buffer = connection.alloc(count * (DESCRIPTOR_BYTES + RECORD_BYTES))
         memory = memoryview(self._buffer)
@@ -44,6 +45,8 @@ class DescriptorArray:
 
     def __setitem__(self, index: int, descriptor: Descriptor) -> None:
         """Build one; its record is assigned."""
+        if descriptor.foreign and self._connection.agent is None:
+            self._connection.reach()
         packed = bytearray(descriptor.pack(self.record_address(index)))
         if self._report == "errors":
             flags = int.from_bytes(packed[_FLAGS_OFFSET : _FLAGS_OFFSET + 2], "little") & ~Flag.RCR

@@ -175,28 +175,24 @@ def _bounds(key: slice, size: int) -> tuple[int, int]:
 
 
 Operand = Buffer | Region | int | Any
-"""An address, a buffer or region, or anything with contiguous memory (memoryview, NumPy array, mmap, bytearray)."""
+"""An address, a buffer or region, or anything with contiguous memory (bytes, bytearray, memoryview, NumPy array, mmap)."""
 
 
-def resolve(operand: Operand, what: str) -> tuple[int, int | None]:
-    """(address, bytes it offers or None); OperandError names `what`."""
+def resolve(operand: Operand, what: str, *, writable: bool = False) -> tuple[int, int | None]:
+    """(address, bytes it offers or None); OperandError names `what`. The caller keeps the operand alive."""
     if isinstance(operand, int):
         if not 0 <= operand < 1 << 64:
             raise OperandError(f"{what}: {operand:#x} is not a 64-bit address")
         return operand, None
     if isinstance(operand, Buffer | Region):
         return operand.address, operand.nbytes
-    interface = getattr(operand, "__array_interface__", None)
-    if interface is not None:
-        if interface.get("strides") is not None:
-            raise OperandError(f"{what}: the array is not C-contiguous")
-        return interface["data"][0], operand.nbytes
     try:
-        view = memoryview(operand)
+        address, nbytes = native.buffer_address(operand, writable)
     except TypeError:
         raise OperandError(f"{what}: {type(operand).__name__} has no memory the device could use") from None
-    if not view.contiguous or view.readonly or not view.nbytes:
-        raise OperandError(
-            f"{what}: needs writable, contiguous, non-empty memory (bytes and read-only views have none to lend)"
-        )
-    return address_of(view), view.nbytes
+    except (BufferError, ValueError) as error:
+        needs = "writable, C-contiguous" if writable else "C-contiguous"
+        raise OperandError(f"{what}: needs {needs} memory: {error}") from None
+    if not nbytes:
+        raise OperandError(f"{what}: has no memory: it is empty")
+    return address, nbytes

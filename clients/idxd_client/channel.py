@@ -59,6 +59,9 @@ class KernelChannel(Queue):
         """Where the channel lies in this process: its descriptors and records are reached there."""
         return self._native.address
 
+    def serve(self, agent: native.Agent) -> None:
+        native.serve(self._portal, agent)
+
     # ---- submitting --------------------------------------------------------------------------------------------------------
 
     def submit(
@@ -78,6 +81,8 @@ class KernelChannel(Queue):
         return completions
 
     def _completion(self, descriptor: Descriptor, callback: Callback | None) -> ChannelCompletion:
+        if descriptor.foreign and self.connection.agent is None:
+            self.connection.reach()
         batch = Batch(self.connection.arena, descriptor.members) if descriptor.members else None
         completion = ChannelCompletion(self, descriptor, batch, self._finished)
         if callback is not None:

@@ -106,8 +106,10 @@ class Opened:
 class Connection:
     """One process's session. Everything opened through it ends with it; threads may share it, forked children may not."""
 
-    def __init__(self, client: control.ControlClient, timeout: float) -> None:
+    def __init__(self, client: control.ControlClient, timeout: float, *, agent: bool = True) -> None:
         self._timeout = timeout
+        self._may_have_agent = agent
+        self.agent: native.Agent | None = None
         self._client = client
         self._queues: weakref.WeakSet[WorkQueue | KernelChannel] = weakref.WeakSet()
         self._buffers: weakref.WeakSet[Buffer] = weakref.WeakSet()
@@ -140,7 +142,10 @@ class Connection:
                 queue = WorkQueue(self, opened)
         finally:
             opened.close_fds()
-        self._queues.add(queue)
+        with self._lock:
+            self._queues.add(queue)
+            if self.agent is not None:
+                queue.serve(self.agent)
         return queue
 
     def open_user(self, wq: str) -> WorkQueue:
@@ -179,6 +184,23 @@ class Connection:
             os.close(fd)
             raise
         self.request("map", buffer=answer["buffer"], address=buffer.address)
+
+    def reach(self) -> None:
+        """Let the device reach any address of this process: starts the agent. Called by the first descriptor that needs it."""
+        with self._lock:
+            if self.agent is not None or not self._may_have_agent:
+                return
+            _, fds = self._ask("agent")
+            memory_fd, bell_fd, doorbell_fd = fds
+            try:
+                self.agent = native.Agent(
+                    memory_fd=memory_fd, bell_fd=bell_fd, doorbell_fd=doorbell_fd, published_fd=self._published_fd
+                )
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            for queue in list(self._queues):
+                queue.serve(self.agent)
 
     def array(self, count: int, *, report: Report = "all") -> DescriptorArray:
         """Prebuilt descriptors with their records: the fast path."""
@@ -248,10 +270,20 @@ class Connection:
             client = connect_again(self.path, timeout)
             self._abandoned.clear()
             self._greet(client)
+            served = self._stop_agent()
             for buffer in list(self._buffers):
                 self._fill(buffer, buffer.refill)
             for queue in list(self._queues):
                 self._replace(queue)
+            if served:
+                self.reach()
+
+    def _stop_agent(self) -> bool:
+        """Was there one?"""
+        agent, self.agent = self.agent, None
+        if agent is not None:
+            agent.stop()
+        return agent is not None
 
     def _replace(self, queue: WorkQueue | KernelChannel) -> None:
         opened = self._open(queue.name)
@@ -273,6 +305,7 @@ class Connection:
         with self._lock:
             for queue in list(self._queues):
                 queue.close()
+            self._stop_agent()
             self.arena.close()
             for buffer in list(self._buffers):
                 buffer.close()
@@ -286,6 +319,7 @@ class Connection:
     def after_fork_in_child(self) -> None:
         """Close what the child has of the parent's session; every use of it raises ForkedHandle."""
         self._lock = threading.RLock()
+        self.agent = None
         for queue in list(self._queues):
             queue.after_fork_in_child()
         for buffer in list(self._buffers):
@@ -308,9 +342,12 @@ class Connection:
         return f"<Connection {self.path} generation {self.generation}>"
 
 
-def connect(socket: str | None = None, *, timeout: float = CONNECT_TIMEOUT_S) -> Connection:
-    """Connect to the daemon at `socket` (default: IDXDD_SOCKET, this user's, the system's). DaemonAbsent ..."""
-    return Connection(control.connect(socket, timeout), timeout)
+def connect(socket: str | None = None, *, timeout: float = CONNECT_TIMEOUT_S, agent: bool = True) -> Connection:
+    """Connect to the daemon at `socket` (default: IDXDD_SOCKET, this user's, the system's). DaemonAbsent ...
+
+    `agent`: the device may reach memory that is not from alloc(), too; a thread for it starts when it is first needed.
+    """
+    return Connection(control.connect(socket, timeout), timeout, agent=agent)
 
 
 def connect_again(path: str, timeout: float) -> control.ControlClient:

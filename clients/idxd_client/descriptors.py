@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from idxd_client.buffers import Operand, resolve
+from idxd_client.buffers import Buffer, Operand, Region, resolve
 from idxd_client.errors import OperandError
 from idxdd.spec.codes import Flag, Opcode, OpFlag
 
@@ -24,7 +24,7 @@ _MASK64 = (1 << 64) - 1
 class Descriptor:
     """One operation, not yet submitted; it may be submitted any number of times."""
 
-    __slots__ = ("flags", "members", "opcode", "operand1", "operand2", "operands", "size", "specific")
+    __slots__ = ("flags", "foreign", "members", "opcode", "operand1", "operand2", "operands", "size", "specific")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Descriptor:
         self.flags = int(flags)
         self.operands = operands  # kept alive as long as the descriptor is
         self.members = members
+        self.foreign = any(not isinstance(operand, Buffer | Region) for operand in operands)  # may need the agent
+        self.foreign = self.foreign or any(member.foreign for member in members)
 
     def pack(self, record: int = 0, *, descriptor_list: int = 0) -> bytes:
         """Its 64 bytes. `record`: address of the completion record, 0 = none is written; `descriptor_list`: of a batch."""
@@ -74,7 +76,7 @@ class Descriptor:
     def memmove(cls, dst: Operand, src: Operand, size: int | None = None, *, flags: int = 0) -> Descriptor:
         """Copy `size` bytes; the ranges may overlap."""
         source, there = resolve(src, "memmove source")
-        destination, here = resolve(dst, "memmove destination")
+        destination, here = resolve(dst, "memmove destination", writable=True)
         return cls(
             Opcode.MEMMOVE,
             operand1=source,
@@ -87,7 +89,7 @@ class Descriptor:
     @classmethod
     def fill(cls, dst: Operand, pattern: int | bytes, size: int | None = None, *, flags: int = 0) -> Descriptor:
         """Repeat a pattern of 8 or 16 bytes (an integer: 8 bytes, little-endian) over the destination."""
-        destination, here = resolve(dst, "fill destination")
+        destination, here = resolve(dst, "fill destination", writable=True)
         if isinstance(pattern, int):
             low, high = pattern & _MASK64, 0
         elif len(pattern) in (8, 16):
@@ -141,7 +143,7 @@ class Descriptor:
     ) -> Descriptor:
         """Copy, and the CRC of what was copied."""
         source, there = resolve(src, "copy_crc source")
-        destination, here = resolve(dst, "copy_crc destination")
+        destination, here = resolve(dst, "copy_crc destination", writable=True)
         return cls(
             Opcode.COPY_CRC,
             operand1=source,

@@ -15,6 +15,7 @@ from idxd_client.completions import WAIT_TIMEOUT_S, Completion
 from idxd_client.descriptors import Descriptor
 from idxd_client.errors import ForkedHandle, HandleClosed, IdxdError, WaitTimeout
 from idxd_client.results import Result
+from idxdd import native
 
 if TYPE_CHECKING:
     from idxd_client.aio import AsyncBell
@@ -51,6 +52,10 @@ class Queue(ABC):
     @abstractmethod
     def submit(self, descriptor: Descriptor, *, timeout: float = SUBMIT_TIMEOUT_S) -> Completion:
         """Submit one descriptor; its completion."""
+
+    @abstractmethod
+    def serve(self, agent: native.Agent) -> None:
+        """Who waits here serves the agent from now on."""
 
     @abstractmethod
     def look(self, completion: Completion) -> None:

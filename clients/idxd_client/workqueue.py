@@ -60,10 +60,15 @@ class WorkQueue(Queue):
         self.pasid: int = opened.pasid
         self._finished = finished_on(self._native)
 
+    def serve(self, agent: native.Agent) -> None:
+        native.serve(self._native, agent)
+
     # ---- submitting --------------------------------------------------------------------------------------------------------
 
     def submit(self, descriptor: Descriptor, *, timeout: float = SUBMIT_TIMEOUT_S) -> RecordCompletion:
         """Submit one descriptor; its completion. WorkQueueFull after `timeout` seconds of "retry"."""
+        if descriptor.foreign and self.connection.agent is None:
+            self.connection.reach()
         arena = self.connection.arena
         batch = Batch(arena, descriptor.members) if descriptor.members else None
         completion = RecordCompletion(self, descriptor, batch, arena, arena.take(), self._native, self._finished)

@@ -174,6 +174,7 @@ OPS: dict[str, Op] = {
     "map": Op({"address": ADDRESS}, one_of={"buffer": OBJECT, "channel": OBJECT}),
     "unmap": Op({"address": ADDRESS}),
     "free": Op({"buffer": OBJECT}),
+    "agent": Op(),
     "open": Op({"wq": NAME}),
     "close": Op({"portal": OBJECT}),
     "reopen": Op({"portal": OBJECT}),

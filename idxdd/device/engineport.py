@@ -71,6 +71,8 @@ class Engine(Protocol):
         pasid: int,
         priv: bool = ...,
     ) -> tuple[int, int]: ...
+    def agent_add(self, space: Space, *, memory_fd: int, bell_fd: int, doorbell_fd: int, timeout: float) -> int: ...
+    def agent_remove(self, space: Space) -> int: ...
     def portal_close(self, portal: int, how: int, reason: int) -> int: ...
     def portal_reopen(self, portal: int) -> int: ...
     def portal_remove(self, portal: int) -> int: ...
@@ -254,6 +256,17 @@ class EnginePort:
         )
         self._continuations[request] = then
         return portal
+
+    def agent_add(
+        self, space: Space, *, memory_fd: int, bell_fd: int, doorbell_fd: int, timeout: float, then: Continuation | None = None
+    ) -> None:
+        """Reach what `space` has not mapped through this agent. NativeError: no memory, or a bad file."""
+        request = self.engine.agent_add(space, memory_fd=memory_fd, bell_fd=bell_fd, doorbell_fd=doorbell_fd, timeout=timeout)
+        self._continuations[request] = then
+
+    def agent_remove(self, space: Space, then: Continuation | None = None) -> None:
+        """After the portals of the space."""
+        self._request(lambda: self.engine.agent_remove(space), then)
 
     def portal_close(self, portal: int, how: int, reason: int, then: Continuation | None = None) -> None:
         """Accept nothing more from this portal; drain or abort what it had accepted."""

@@ -150,6 +150,10 @@ class Engine:
         priv: bool = False,
     ) -> tuple[int, int]:
         """(portal number, request id). fds are duplicated or mapped; the caller keeps its own."""
+    def agent_add(self, space: Space, *, memory_fd: int, bell_fd: int, doorbell_fd: int, timeout: float) -> int:
+        """Reach addresses of `space` that are not mapped through this agent; a request not answered within `timeout` seconds is
+        a fault. Remove it after the portals of the space."""
+    def agent_remove(self, space: Space) -> int: ...
     def portal_close(self, portal: int, how: int, reason: int) -> int: ...
     def portal_reopen(self, portal: int) -> int: ...
     def portal_remove(self, portal: int) -> int:
@@ -227,6 +231,22 @@ class Portal:
     def drain_bell(self) -> None:
         """Read what the bell holds (after the fd was readable)."""
     def close(self) -> None: ...
+
+class Agent:
+    """Serves this process's memory to the device: a C thread, asleep while nothing is asked, and whoever waits at a portal."""
+    def __init__(self, *, memory_fd: int, bell_fd: int, doorbell_fd: int, published_fd: int, thread: bool = True) -> None:
+        """Without a thread, whoever calls look() serves."""
+    def stop(self) -> None:
+        """End its thread; waits a second for one that is stuck."""
+    def look(self, block: bool = False) -> bool:
+        """Serve what is asked now; what might block, at pages that somebody has to bring, only if told so. True: there was
+        something."""
+
+def serve(portal: Portal, agent: Agent) -> None:
+    """Waiters of this portal serve the agent from now on; it lives as long as the portal."""
+
+def buffer_address(buffer: Buffer, writable: bool) -> tuple[int, int]:
+    """(address, bytes) of a C-contiguous buffer; BufferError. The caller keeps it alive, and its size."""
 
 class Channel:
     """A client's kernel channel: descriptors with interrupts, completed by idxdd-irq."""

@@ -24,7 +24,7 @@ from idxdd.device.profile import DSA2
 from idxdd.device.registerfile import BAR0_SIZE_BYTES
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
-from idxdd.service import admin, portals, reports, sessions
+from idxdd.service import admin, agents, portals, reports, sessions
 from idxdd.service.buffers import refusal
 from idxdd.service.gate import Gate
 from idxdd.service.link import Frame, Link
@@ -469,6 +469,7 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "hello": _hello,
     "list": _list,
     "stats": _stats,
+    "agent": agents.add,
     "alloc": sessions.alloc,
     "map": sessions.map_memory,
     "unmap": sessions.unmap,

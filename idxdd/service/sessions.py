@@ -2,7 +2,7 @@
 
 Who writes what  the loop alone. A session has one request under way at a time; its next frame is read when that is answered.
 Order            the end: portals stop at once, the request under way is finished, then portals are closed one by one, then
-                 the address table is cleared, a barrier, and only then the memory and the PASID are free.
+                 the agent goes, then the address table is cleared, a barrier, and only then the memory and the PASID are free.
 Limits           one frame a client and turn; answers a client does not read are bounded, then it is disconnected.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from idxdd.control import protocol, wire
 from idxdd.control.protocol import BadFrame, Request
 from idxdd.control.roles import Peer, Role, identify
-from idxdd.service import portals
+from idxdd.service import agents, portals
 from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
 from idxdd.service.pace import Pace
@@ -47,6 +47,7 @@ class Session:
         self.number = number
         self.memory = AddressSpace(daemon.settings.limits)
         self.portals: dict[int, Portal] = {}
+        self.has_agent = False
         self.greeted = False
         self._sock: socket.socket | None = sock
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
@@ -220,6 +221,7 @@ class Session:
     def _giving_back(self) -> Steps:
         for portal in list(self.portals.values()):
             yield from portals.close_portal(self.daemon, self, portal, abort=True)
+        yield from agents.remove(self.daemon, self)
         yield from self.memory.clear(self.daemon.barrier, lambda count: self.daemon.sessions.count_mappings(self, -count))
 
     def _given_back(self, _result: object, refusal: Refused | None) -> None:

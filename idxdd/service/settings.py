@@ -16,6 +16,8 @@ from idxdd.driver.workqueue import DriverError
 
 SPIN_US = 100
 SPIN_US_MAX = 1_000_000
+AGENT_TIMEOUT_MS = 1000
+AGENT_TIMEOUT_MS_MAX = 60_000
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,32}")
 WQ_NAME = re.compile(r"dsa[0-9]{1,2}/wq[0-9]{1,2}\.[0-9]{1,2}")
 FILE_BYTES_MAX = 1 << 20
@@ -51,6 +53,8 @@ class Settings:
     socket: str = ""
     config: str | None = None
     spin_us: int = SPIN_US
+    agent_timeout_ms: int = AGENT_TIMEOUT_MS
+    """How long a client may take to reach an address of its own, before that is a page fault."""
     log_level: str = "info"
     log_format: str = "auto"
     limits: Limits = field(default_factory=Limits)
@@ -172,6 +176,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.socket", "IDXDD_SOCKET", _path, ""),
     Setting("daemon.config", "IDXDD_CONFIG", _path, None),
     Setting("daemon.spin_us", "IDXDD_SPIN_US", _number(0, SPIN_US_MAX), None),
+    Setting("daemon.agent_timeout_ms", "IDXDD_AGENT_TIMEOUT_MS", _number(1, AGENT_TIMEOUT_MS_MAX), AGENT_TIMEOUT_MS),
     Setting("daemon.quirks", "IDXDD_QUIRKS", _quirks, ()),
     Setting("log.level", "IDXDD_LOG_LEVEL", _word(*LOG_LEVELS), "info", reloads=True),
     Setting("log.format", "IDXDD_LOG_FORMAT", _word(*LOG_FORMATS), "auto", reloads=True),
@@ -210,6 +215,7 @@ class Resolved:
             socket=values["daemon.socket"],
             config=values["daemon.config"],
             spin_us=values["daemon.spin_us"],
+            agent_timeout_ms=values["daemon.agent_timeout_ms"],
             log_level=values["log.level"],
             log_format=values["log.format"],
             limits=limits,

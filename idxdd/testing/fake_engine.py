@@ -226,6 +226,12 @@ class FakeEngine:
     def portal_close(self, portal: int, how: int, reason: int) -> int:
         return self._request("portal_close", portal=portal, how=how, reason=reason)
 
+    def agent_add(self, space: Space, *, memory_fd: int, bell_fd: int, doorbell_fd: int, timeout: float) -> int:
+        return self._request("agent_add", space=space, timeout=timeout)
+
+    def agent_remove(self, space: Space) -> int:
+        return self._request("agent_remove", space=space)
+
     def portal_reopen(self, portal: int) -> int:
         return self._request("portal_reopen", portal=portal)
 

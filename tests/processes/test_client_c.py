@@ -16,7 +16,7 @@ from daemons import daemon as daemon  # the fixture
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "idxdd" / "native"
-CLIENT_SOURCES = ["client", "client_desc", "control", "mp", "portal", "channel", "wait", "owner"]
+CLIENT_SOURCES = ["client", "client_desc", "control", "mp", "portal", "channel", "wait", "owner", "serve"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 

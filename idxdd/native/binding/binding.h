@@ -17,5 +17,6 @@ int idxdd_bind_portal(PyObject *module);
 int idxdd_bind_channel(PyObject *module);
 int idxdd_bind_irq(PyObject *module);
 int idxdd_bind_crc(PyObject *module);
+int idxdd_bind_agent(PyObject *module);
 
 #endif

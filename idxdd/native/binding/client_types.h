@@ -11,6 +11,7 @@ typedef struct {
     PyObject_HEAD
     struct idxdd_submitter submitter;
     struct idxdd_done_waiter async;
+    PyObject *agent;       /* whom its waiters serve, or NULL */
     Py_ssize_t inside;
     char open;             /* mappings exist */
     char closing;          /* close() was called */

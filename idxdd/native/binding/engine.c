@@ -381,6 +381,33 @@ static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject 
     return Py_BuildValue("(II)", number, id);
 }
 
+static PyObject *Engine_agent_add(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"space", "memory_fd", "bell_fd", "doorbell_fd", "timeout", NULL};
+    struct idxdd_agent_options options = {0};
+    SpaceObject *space;
+    double timeout;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$iiid:agent_add", names, &SpaceType, &space, &options.memory_fd, &options.bell_fd,
+                                     &options.doorbell_fd, &timeout))
+        return NULL;
+    if (!(timeout > 0 && timeout <= 3600)) {
+        PyErr_SetString(PyExc_ValueError, "timeout: more than 0, at most 3600 seconds");
+        return NULL;
+    }
+    options.space = space->space;
+    options.timeout_ns = (uint64_t)(timeout * 1e9);
+    return request_id(idxdd_engine_agent_add(self->engine, &options), "add an agent");
+}
+
+static PyObject *Engine_agent_remove(EngineObject *self, PyObject *space)
+{
+    if (!PyObject_TypeCheck(space, &SpaceType)) {
+        PyErr_SetString(PyExc_TypeError, "agent_remove: a Space is needed");
+        return NULL;
+    }
+    return request_id(idxdd_engine_agent_remove(self->engine, ((SpaceObject *)space)->space), "remove an agent");
+}
+
 static PyObject *Engine_portal_close(EngineObject *self, PyObject *args)
 {
     unsigned int portal, how, reason;
@@ -571,6 +598,8 @@ static PyMethodDef Engine_methods[] = {
     {"pasid_drain", (PyCFunction)Engine_pasid_drain, METH_VARARGS, "Wait for all of one PASID in WQs."},
     {"pasid_abort", (PyCFunction)Engine_pasid_abort, METH_VARARGS, "Abort all of one PASID in WQs."},
     {"portal_add", KEYWORDS(Engine_portal_add), "Serve a portal."},
+    {"agent_add", (PyCFunction)(void (*)(void))Engine_agent_add, METH_VARARGS | METH_KEYWORDS, "Reach what is not mapped through this agent."},
+    {"agent_remove", (PyCFunction)Engine_agent_remove, METH_O, "The space has no agent any more."},
     {"portal_close", (PyCFunction)Engine_portal_close, METH_VARARGS, "Close a portal, drain or abort."},
     {"portal_reopen", (PyCFunction)Engine_portal_reopen, METH_O, "Reopen a closed portal at its client's request."},
     {"portal_remove", (PyCFunction)Engine_portal_remove, METH_O, "Forget a portal."},

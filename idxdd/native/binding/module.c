@@ -23,6 +23,7 @@ PyObject *idxdd_raise(int error, const char *doing)
 #pragma weak idxdd_bind_channel
 #pragma weak idxdd_bind_irq
 #pragma weak idxdd_bind_crc
+#pragma weak idxdd_bind_agent
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "_native", .m_doc = "Binding of the C data plane; see _native.pyi.", .m_size = -1,
@@ -37,7 +38,7 @@ PyMODINIT_FUNC PyInit__native(void)
     if (!idxdd_NativeError || PyModule_AddObjectRef(module, "NativeError", idxdd_NativeError) < 0)
         return NULL;
     int (*const binders[])(PyObject *) = {idxdd_bind_words, idxdd_bind_memory, idxdd_bind_crc, idxdd_bind_engine,
-                                          idxdd_bind_portal, idxdd_bind_channel, idxdd_bind_irq};
+                                          idxdd_bind_portal, idxdd_bind_channel, idxdd_bind_irq, idxdd_bind_agent};
     for (size_t i = 0; i < sizeof binders / sizeof *binders; i++)
         if (binders[i] && binders[i](module) < 0)
             return NULL;

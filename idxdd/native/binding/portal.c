@@ -338,6 +338,7 @@ static void Portal_dealloc(PortalObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     close_portal(self);
+    Py_XDECREF(self->agent);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }

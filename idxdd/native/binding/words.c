@@ -181,6 +181,14 @@ static const struct {
     uint64_t value;
 } layout[] = {
     {"layout_version", IDXDD_LAYOUT_VERSION}, {"page", IDXDD_PAGE}, {"line", IDXDD_LINE},
+    {"agent_free", IDXDD_AGENT_FREE}, {"agent_asked", IDXDD_AGENT_ASKED}, {"agent_taken", IDXDD_AGENT_TAKEN},
+    {"agent_claimed", IDXDD_AGENT_CLAIMED}, {"agent_done", IDXDD_AGENT_DONE}, {"agent_dropped", IDXDD_AGENT_DROPPED},
+    {"agent_released", IDXDD_AGENT_RELEASED}, {"agent_state_mask", IDXDD_AGENT_STATE_MASK}, {"agent_copy_bytes", IDXDD_AGENT_COPY_BYTES},
+    {"agent_read", IDXDD_AGENT_READ}, {"agent_prepare", IDXDD_AGENT_PREPARE}, {"agent_write", IDXDD_AGENT_WRITE},
+    {"agent_record", IDXDD_AGENT_RECORD}, {"agent_copy", IDXDD_AGENT_COPY}, {"agent_touch", IDXDD_AGENT_TOUCH},
+    {"agent_backwards", IDXDD_AGENT_BACKWARDS}, {"agent_source_mapped", IDXDD_AGENT_SOURCE_MAPPED},
+    {"agent_address_mapped", IDXDD_AGENT_ADDRESS_MAPPED},
+    {"agent_slots", IDXDD_AGENT_SLOTS}, {"agent_regions", IDXDD_AGENT_REGIONS}, {"agent_region_bytes", IDXDD_AGENT_REGION_BYTES},
     {"portal_slots", IDXDD_PORTAL_SLOTS}, {"devices_max", IDXDD_DEVICES_MAX},
     {"wqs_per_device_max", IDXDD_WQS_PER_DEVICE_MAX}, {"wqs_max", IDXDD_WQS_MAX},
     {"groups_per_device_max", IDXDD_GROUPS_PER_DEVICE_MAX}, {"vectors_per_device_max", IDXDD_VECTORS_PER_DEVICE_MAX},
@@ -193,6 +201,11 @@ static const struct {
     {"gate_dead", IDXDD_GATE_DEAD}, {"gate_live", IDXDD_GATE_LIVE}, {"gate_closed", IDXDD_GATE_CLOSED},
     {"txn_noerror", IDXDD_TXN_NOERROR}, {"txn_write_failed", IDXDD_TXN_WRITE_FAILED}, {"txn_aborted", IDXDD_TXN_ABORTED},
 
+    SIZE(agent_page), WORD(agent_page, requests), WORD(agent_page, hail), WORD(agent_page, awake), WORD(agent_page, heard),
+    ARRAY(agent_page, slot), ARRAY(agent_page, bounce), WORD(agent_slot, word), WORD(agent_slot, address), WORD(agent_slot, source),
+    WORD(agent_slot, size), WORD(agent_slot, kind), WORD(agent_slot, flags), WORD(agent_slot, region), WORD(agent_slot, count),
+    WORD(agent_slot, at_source),
+    SIZE(agent_slot),
     SIZE(portal_client), WORD(portal_client, tail), WORD(portal_client, dropped), WORD(portal_client, wake_at),
     WORD(portal_client, want), WORD(portal_client, in_submit), ARRAY(portal_client, slot),
 

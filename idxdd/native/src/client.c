@@ -1,6 +1,7 @@
 /* The C client library: a session with the daemon, its buffers, its work queues.
  *
  * Who writes what   the connection's lists (buffers, WQs) are guarded by `lists`; the control socket has its own lock.
+ * Reach             the agent is started by the first descriptor that names an address outside the buffers.
  * Order             closing: unregister before unmapping, unmap before giving back; a WQ's portal is unmapped before the daemon
  *                   is told, so that no thread of ours can publish into a page that is somebody else's by then.
  * Trust             sizes in answers are checked before anything is mapped; memory files are checked for their size. */
@@ -15,11 +16,15 @@
 
 #include "channel.h"
 #include "control.h"
+#include "idxdd/spec.h"
 #include "owner.h"
+#include "serve.h"
 
 #define HELLO_FDS 2u               /* published_device, published_driver */
 #define OPEN_FDS_USER 4u           /* client's page, device's page, doorbell, wake socket */
 #define OPEN_FDS_KERNEL 6u         /* and channel, completion ring */
+#define AGENT_FDS 3u               /* memory, the agent's bell, the engine's bell */
+#define RANGES_KNOWN 4u
 #define OBJECT_MAX UINT32_MAX
 
 struct buffer {
@@ -28,6 +33,8 @@ struct buffer {
     size_t size;
     uint64_t number;
 };
+
+enum reach { REACH_BUFFERS, REACH_ALL, REACH_REFUSED };
 
 struct idxdd_wq {
     struct idxdd_wq *next;
@@ -45,7 +52,19 @@ struct idxdd_connection {
     pthread_mutex_t lists;
     struct buffer *buffers;
     struct idxdd_wq *wqs;
+    pthread_mutex_t starting;
+    struct idxdd_server *server;       /* under `starting` until reach says REACH_ALL */
+    _Atomic uint32_t reach;            /* enum reach */
+    _Atomic uint64_t changes;          /* of `buffers`: what was known of them is known no more */
 };
+
+/* Ranges of buffers this thread has seen, of one connection: most descriptors name few. */
+static _Thread_local struct {
+    const struct idxdd_connection *connection;
+    uint64_t changes;
+    uint32_t next;
+    struct { uint64_t start, size; } range[RANGES_KNOWN];
+} known;
 
 /* ---- requests -------------------------------------------------------------------------------------------------------------- */
 
@@ -105,6 +124,7 @@ int idxdd_connect(const char *path, struct idxdd_connection **out)
     connection->published_fd = connection->driver_fd = -1;
     connection->control.fd = -1;
     pthread_mutex_init(&connection->lists, NULL);
+    pthread_mutex_init(&connection->starting, NULL);
     connection->owner = idxdd_owner();
     int error = connection->owner ? idxdd_control_connect(&connection->control, path) : idxdd_fail(-ENOMEM, "connect: out of memory");
     if (!error)
@@ -123,6 +143,8 @@ void idxdd_close(struct idxdd_connection *connection)
         return;
     while (connection->wqs)
         idxdd_wq_close(connection->wqs);
+    if (connection->server && idxdd_server_close(connection->server))
+        free(connection->server);
     while (connection->buffers)
         idxdd_free(connection, connection->buffers->address);
     idxdd_control_close(&connection->control);
@@ -206,6 +228,7 @@ int idxdd_alloc(struct idxdd_connection *connection, size_t size, void **address
     pthread_mutex_lock(&connection->lists);
     buffer->next = connection->buffers;
     connection->buffers = buffer;
+    atomic_fetch_add(&connection->changes, 1);
     pthread_mutex_unlock(&connection->lists);
     *address = buffer->address;
     return 0;
@@ -219,6 +242,7 @@ static struct buffer *take_out(struct idxdd_connection *connection, const void *
         if ((*at)->address == address) {
             found = *at;
             *at = found->next;
+            atomic_fetch_add(&connection->changes, 1);
         } else {
             at = &(*at)->next;
         }
@@ -236,6 +260,105 @@ int idxdd_free(struct idxdd_connection *connection, void *address)
     give_back_buffer(connection, buffer);
     free(buffer);
     return error;
+}
+
+/* ---- memory that is no buffer of ours ------------------------------------------------------------------------------------------ */
+
+static int start_server(struct idxdd_connection *connection)
+{
+    struct idxdd_answer answer;
+    int error = check_owner(connection, "agent");
+    if (error)
+        return error;
+    struct idxdd_server *server = calloc(1, sizeof *server);
+    if (!server)
+        return idxdd_fail(-ENOMEM, "agent: out of memory");
+    pthread_mutex_lock(&connection->control.lock);
+    error = idxdd_control_request(&connection->control, "agent", NULL, 0, &answer);
+    pthread_mutex_unlock(&connection->control.lock);
+    if (!error && answer.fd_count != AGENT_FDS)
+        error = not_an_answer(&answer, "agent");
+    else if (!error) {
+        error = idxdd_server_open(server, answer.fds[0], answer.fds[1], answer.fds[2], connection->published_fd, true);
+        if (error)
+            idxdd_fail(error, "agent: %s", strerror(-error));
+        idxdd_answer_close(&answer);
+    }
+    if (error) {
+        free(server);
+        return error;
+    }
+    connection->server = server;
+    return 0;
+}
+
+int idxdd_reach(struct idxdd_connection *connection)
+{
+    int error = 0;
+    pthread_mutex_lock(&connection->starting);
+    if (!connection->server) {
+        error = start_server(connection);
+        pthread_mutex_lock(&connection->lists);
+        for (struct idxdd_wq *wq = connection->wqs; wq && !error; wq = wq->next)
+            atomic_store_explicit(&wq->submitter.bell.server, connection->server, memory_order_release);
+        pthread_mutex_unlock(&connection->lists);
+        atomic_store(&connection->reach, error ? REACH_REFUSED : REACH_ALL);
+    }
+    pthread_mutex_unlock(&connection->starting);
+    return error;
+}
+
+static bool learn_range(struct idxdd_connection *connection, uint64_t address)
+{
+    bool found = false;
+    pthread_mutex_lock(&connection->lists);
+    for (const struct buffer *buffer = connection->buffers; buffer && !found; buffer = buffer->next)
+        if (address - (uint64_t)(uintptr_t)buffer->address < buffer->size) {
+            known.range[known.next].start = (uint64_t)(uintptr_t)buffer->address;
+            known.range[known.next].size = buffer->size;
+            known.next = (known.next + 1) % RANGES_KNOWN;
+            found = true;
+        }
+    pthread_mutex_unlock(&connection->lists);
+    return found;
+}
+
+static bool in_buffer(struct idxdd_connection *connection, uint64_t address)
+{
+    for (unsigned i = 0; i < RANGES_KNOWN; i++)
+        if (address - known.range[i].start < known.range[i].size)
+            return true;
+    return learn_range(connection, address);
+}
+
+/* Operations whose second word, or third, is no address. */
+static bool has_address(uint8_t opcode, unsigned which)
+{
+    switch (opcode) {
+    case IDXDD_OPCODE_NOOP: case IDXDD_OPCODE_DRAIN: return false;
+    case IDXDD_OPCODE_MEMFILL: return which == 1;
+    case IDXDD_OPCODE_COMPVAL: case IDXDD_OPCODE_BATCH: case IDXDD_OPCODE_CRCGEN: return which == 0;
+    default: return true;
+    }
+}
+
+static bool all_in_buffers(struct idxdd_connection *connection, const struct idxdd_desc *descs, uint32_t count)
+{
+    uint64_t changes = atomic_load_explicit(&connection->changes, memory_order_acquire);
+    if (known.connection != connection || known.changes != changes) {
+        memset(&known, 0, sizeof known);
+        known.connection = connection;
+        known.changes = changes;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct idxdd_desc *desc = &descs[i];
+        uint8_t opcode = (uint8_t)(desc->flags_opcode >> 24);
+        if (desc->flags_opcode & IDXDD_FLAG_CRAV && !in_buffer(connection, desc->completion_addr))
+            return false;
+        if ((has_address(opcode, 0) && !in_buffer(connection, desc->source)) || (has_address(opcode, 1) && !in_buffer(connection, desc->destination)))
+            return false;
+    }
+    return true;
 }
 
 /* ---- opening a work queue ---------------------------------------------------------------------------------------------------- */
@@ -340,6 +463,8 @@ int idxdd_wq_open(struct idxdd_connection *connection, const char *name, struct 
     pthread_mutex_lock(&connection->lists);
     wq->next = connection->wqs;
     connection->wqs = wq;
+    if (atomic_load(&connection->reach) == REACH_ALL)
+        atomic_store_explicit(&wq->submitter.bell.server, connection->server, memory_order_release);
     pthread_mutex_unlock(&connection->lists);
     *out = wq;
     return 0;
@@ -396,6 +521,8 @@ int64_t idxdd_submit_many(struct idxdd_wq *wq, const struct idxdd_desc *descs, u
 {
     uint64_t tickets[IDXDD_PORTAL_SLOTS], first = 0;
     int64_t answer;
+    if (atomic_load_explicit(&wq->connection->reach, memory_order_relaxed) == REACH_BUFFERS && !all_in_buffers(wq->connection, descs, count))
+        idxdd_reach(wq->connection); /* refused: the device answers, with a page fault */
     if (wq->facts.kernel)
         answer = idxdd_channel_submit(&wq->channel, (const uint8_t *)descs, count, false, tickets);
     else

@@ -135,7 +135,7 @@ void portals_sweep(struct idxdd_engine *e, struct wq *wq, const struct portal *b
  * has nothing to wait for always starts, and so does what it would have waited for: the oldest of all gets a context. */
 bool portal_may_start(const struct idxdd_engine *e, struct wq *wq, const struct portal *p)
 {
-    if (!p->queue_count || !context_to_be_had(e, p))
+    if (!p->queue_count || p->stalled || !context_to_be_had(e, p))
         return false;
     if (e->drains < IDXDD_DRAINS_WAITING || p->queue[p->queue_head][7] != OPCODE_DRAIN)
         return true;
@@ -180,13 +180,26 @@ void portal_publish(struct portal *p)
 static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
 {
     struct wq *wq = &e->wq[p->wq];
-    uint32_t aborted = p->queue_count + p->contexts;
-    wq->ended += aborted;
+    uint32_t aborted = p->queue_count, next;
+    wq->ended += p->queue_count + p->contexts;
     wq->queued -= p->queue_count;
     p->queue_count = 0;
     atomic_store_explicit(&wq->statistics->occupancy, wq->queued, memory_order_relaxed); /* there may be no turn after this */
-    while (p->first_context != NONE)
-        context_free(e, p, &e->context[p->first_context]);
+    for (uint32_t at = p->first_context; at != NONE; at = next) {
+        struct context *c = &e->context[at];
+        next = c->next;
+        aborted += !c->aborted;
+        if (c->state != CONTEXT_AGENT || agent_cancel(e, c)) {
+            context_free(e, p, c);
+            continue;
+        }
+        c->aborted = 1; /* the agent may still store: `done` must not count it before */
+        if (!c->limbo) {
+            c->limbo = 1;
+            p->limbo++;
+            p->stalled = 0;
+        }
+    }
     p->current = NONE;
     if (aborted)
         count_up(&wq->statistics->aborted, aborted);
@@ -214,7 +227,7 @@ void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32
 /* Nothing of a closed portal is in flight any more: say so to whoever asked for the close. */
 void portal_settled(struct idxdd_engine *e, struct portal *p)
 {
-    if (portal_in_flight(p))
+    if (portal_in_flight(p) > p->limbo)
         return;
     for (uint32_t i = 0; i < p->closes; i++)
         acknowledge(e, p->close_request[i]);

@@ -195,6 +195,8 @@ enum idxdd_step idxdd_step_dif(struct idxdd_operation *op, uint64_t slice)
         uint64_t blocks = contiguous_blocks(op, &dif.layout, smaller(left, (size - op->progress) / unit), &to, &from);
         if (!blocks) {
             enum idxdd_step step = do_split_block(op, &dif);
+            if (step == IDXDD_FAULT)            /* those behind it are wanted, too */
+                op->fault_size += (smaller(left, (size - op->progress) / unit) - 1) * (op->fault_write ? dif.layout.destination : unit);
             if (step != IDXDD_MORE)
                 return step;
             left--;

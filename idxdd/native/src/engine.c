@@ -165,6 +165,8 @@ static void portal_remove(struct idxdd_engine *e, struct portal *p)
 {
     struct wq *wq = &e->wq[p->wq];
     portal_close(e, p, IDXDD_STOP_ABORT, IDXDD_CLOSED_BY_OWNER);
+    while (p->first_context != NONE) /* in limbo: its record is nobody's any more */
+        context_free(e, p, &e->context[p->first_context]);
     for (uint32_t i = 0; i < wq->portal_count; i++)
         if (wq->portals[i] == p) {
             wq->portals[i] = wq->portals[--wq->portal_count];
@@ -176,6 +178,30 @@ static void portal_remove(struct idxdd_engine *e, struct portal *p)
     portal_free(p);
     order_wqs(e);
     drains_look(e);
+}
+
+static void agent_add(struct idxdd_engine *e, struct idxdd_agent *agent)
+{
+    *idxdd_space_agent(agent->space) = agent;
+    agent->next = e->agents;
+    e->agents = agent;
+}
+
+/* After its portals are gone: no context holds a slot of it. */
+static void agent_remove(struct idxdd_engine *e, struct idxdd_space *space)
+{
+    struct idxdd_agent *agent = *idxdd_space_agent(space), **link = &e->agents;
+    if (!agent)
+        return;
+    for (uint32_t i = 0; i < IDXDD_AGENT_SLOTS; i++)
+        if (agent->slot[i].context != NONE)
+            context_free(e, e->portal[e->context[agent->slot[i].context].portal], &e->context[agent->slot[i].context]);
+    while (*link != agent)
+        link = &(*link)->next;
+    *link = agent->next;
+    *idxdd_space_agent(space) = NULL;
+    epoll_ctl(e->epoll, EPOLL_CTL_DEL, agent->doorbell, NULL);
+    idxdd_agent_free(agent);
 }
 
 static void serve_request(struct idxdd_engine *e, const struct request *r)
@@ -219,6 +245,11 @@ static void serve_request(struct idxdd_engine *e, const struct request *r)
             portal_remove(e, p);
         break;
     case REQUEST_RESUME: context_resume(e, r->target, r->value, r->reason, (uint8_t)r->status); e->requests_done++; return;
+    case REQUEST_AGENT_ADD: agent_add(e, r->agent); break;
+    case REQUEST_AGENT_REMOVE:
+        agent_remove(e, r->space);
+        idxdd_space_unref(r->space);
+        break;
     case REQUEST_BARRIER: break; /* between slices no pointer of an old table is held */
     }
     acknowledge(e, r->id);
@@ -330,11 +361,28 @@ static struct portal *next_portal(struct idxdd_engine *e, struct wq *wq)
     return NULL;
 }
 
+static uint32_t look_at_agents(struct idxdd_engine *e)
+{
+    uint64_t before = e->agents_answered;
+    agents_look(e);
+    if (e->limbo_changed) { /* who waited for a record that its client holds back waits no longer */
+        e->limbo_changed = false;
+        for (uint32_t i = 0; i < IDXDD_PORTALS_MAX; i++)
+            if (e->portal[i] && e->portal[i]->limbo && e->portal[i]->closes)
+                portal_settled(e, e->portal[i]);
+        drains_look(e);
+        waiters_look(e);
+    }
+    return (uint32_t)(e->agents_answered - before);
+}
+
 /* Priority: each WQ with work has a credit, reloaded when all of its group's are used up (registers.md 3.2). */
 static uint32_t visit(struct idxdd_engine *e)
 {
     uint32_t done = serve_requests(e);
     e->visits++;
+    if (e->agents_asked)
+        done += look_at_agents(e);
     e->starving = 0;
     e->vain = false;
     for (uint32_t i = 0; i < e->order_count; i++) {
@@ -378,7 +426,8 @@ static void sleep_until_rung(struct idxdd_engine *e)
     if (visit(e) == 0) {
         struct epoll_event events[16];
         e->sleeps++;
-        epoll_wait(e->epoll, events, 16, e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS);
+        int most_ms = e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS;
+        epoll_wait(e->epoll, events, 16, e->agents_asked ? agents_sleep_ms(e, most_ms) : most_ms);
     }
     atomic_store(&published->asleep, 0);
     e->now_ns = engine_now_ns();
@@ -486,12 +535,24 @@ void idxdd_engine_free(struct idxdd_engine *e)
     if (!e)
         return;
     idxdd_engine_stop(e);
-    for (uint32_t head = e->request_head; head != e->request_tail; head++)
-        if (e->request[head % IDXDD_REQUEST_RING].kind == REQUEST_PORTAL_ADD)
-            portal_free(e->request[head % IDXDD_REQUEST_RING].portal);
+    for (uint32_t head = e->request_head; head != e->request_tail; head++) {
+        struct request *r = &e->request[head % IDXDD_REQUEST_RING];
+        if (r->kind == REQUEST_PORTAL_ADD)
+            portal_free(r->portal);
+        else if (r->kind == REQUEST_AGENT_ADD)
+            idxdd_agent_free(r->agent);
+        else if (r->kind == REQUEST_AGENT_REMOVE)
+            idxdd_space_unref(r->space);
+    }
     for (uint32_t i = 0; i < IDXDD_PORTALS_MAX; i++)
         if (e->portal[i])
             portal_free(e->portal[i]);
+    while (e->agents) {
+        struct idxdd_agent *next = e->agents->next;
+        *idxdd_space_agent(e->agents->space) = NULL;
+        idxdd_agent_free(e->agents);
+        e->agents = next;
+    }
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++)
         free(e->wq[i].portals);
     idxdd_interrupts_close(&e->interrupts);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "agent.h"
 #include "idxdd/engine.h"
 #include "interrupts.h"
 #include "space.h"
@@ -35,6 +36,7 @@ enum context_state {
     CONTEXT_RUNNING,     /* goes on at its portal's next turn */
     CONTEXT_DRAINING,    /* a Drain, waiting for predecessors */
     CONTEXT_PARKED,      /* the device loop has it; idxdd_exit was sent */
+    CONTEXT_AGENT,       /* its space's agent is asked for memory; its portal stalls */
 };
 
 /* Where a descriptor goes on. The phases of one descriptor, in order (operations.md section 1). */
@@ -64,6 +66,10 @@ struct context {
     uint8_t batch_failed;
     uint8_t record_written;
     uint8_t report;                  /* status to report, 0 = none */
+    uint8_t slot;                    /* of the agent, AGENT_NO_SLOT: none */
+    uint8_t limbo;                   /* the agent is inside and does not come out: nobody waits for it */
+    uint8_t aborted;                 /* in limbo, and nothing is to be done when it comes out */
+    uint8_t readback;                /* readbacks of a Drain that are done */
     uint8_t carries_interrupt;       /* completion interrupt may be raised: handle checked */
     uint8_t record_logged;           /* the record is nowhere: it goes to the event log instead */
     uint8_t batch_record_logged;     /* the Batch's own, while a member is in op */
@@ -79,6 +85,8 @@ struct portal {
     struct idxdd_space *space;
     uint32_t number, wq, pasid;
     uint8_t priv, used, open, active, starving;
+    uint8_t stalled;                 /* its context at work waits for the agent */
+    uint32_t limbo;                  /* contexts in limbo */
     int doorbell, wake;
     uint64_t head;                   /* accepted: next number to take */
     uint64_t limit, limit_max;       /* granted now; the highest ever granted */
@@ -123,6 +131,7 @@ struct wq {
 
 enum request_kind {
     REQUEST_WQ_ENABLE = 1, REQUEST_WQ_THRESHOLD, REQUEST_WQ_STOP, REQUEST_WQ_DRAIN, REQUEST_PASID_DRAIN, REQUEST_PASID_ABORT,
+    REQUEST_AGENT_ADD, REQUEST_AGENT_REMOVE,
     REQUEST_PORTAL_ADD, REQUEST_PORTAL_CLOSE, REQUEST_PORTAL_REOPEN, REQUEST_PORTAL_REMOVE, REQUEST_RESUME, REQUEST_BARRIER,
 };
 
@@ -133,6 +142,8 @@ struct request {
     uint32_t reason, status;
     uint64_t wqs;                    /* bit mask of global WQ indices */
     struct portal *portal;
+    struct idxdd_agent *agent;
+    struct idxdd_space *space;
     struct idxdd_wq_config config;
 };
 
@@ -165,6 +176,11 @@ struct idxdd_engine {
     uint32_t enabled_count;
     uint16_t order[IDXDD_WQS_MAX];   /* WQs with portals or enabled, by group */
     uint32_t order_count;
+
+    struct idxdd_agent *agents;
+    uint32_t agents_asked;           /* requests under way */
+    uint64_t agents_answered;        /* or given up */
+    bool limbo_changed;              /* a drain or stop may be over */
 
     int epoll, request_bell, exit_bell;
     uint64_t exits_rung;
@@ -234,6 +250,7 @@ static inline uint64_t portal_in_flight(const struct portal *p) { return p->queu
 enum advance { ADVANCE_MORE, ADVANCE_FINISHED, ADVANCE_PARKED, ADVANCE_WAITS };
 struct context *context_new(struct idxdd_engine *e, struct portal *p);
 void context_free(struct idxdd_engine *e, struct portal *p, struct context *c);
+enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write);
 void context_start(struct idxdd_engine *e, struct portal *p, struct context *c);
 enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation, uint32_t action, uint8_t status);
@@ -241,6 +258,9 @@ uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, ui
 uint32_t drained_pasid(const struct wq *wq, const struct portal *p);
 uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
 void drains_look(struct idxdd_engine *e);
+
+/* reached.c */
+enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 
 /* engine.c */
 void portal_free(struct portal *p);

@@ -30,6 +30,7 @@ struct context *context_new(struct idxdd_engine *e, struct portal *p)
     e->contexts_used++;
     c->portal = p->number;
     c->state = CONTEXT_RUNNING;
+    c->slot = AGENT_NO_SLOT;
     c->batch_id = IDXDD_BATCH_IDS;
     return c;
 }
@@ -58,6 +59,12 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
     }
     if (c->state == CONTEXT_PARKED)
         e->parked--;
+    if (c->state == CONTEXT_AGENT && !c->limbo)
+        p->stalled = 0;
+    p->limbo -= c->limbo;
+    if (c->slot != AGENT_NO_SLOT || c->state == CONTEXT_AGENT)
+        agent_leave(e, c);
+    c->limbo = c->aborted = 0;
     if (c->batch_id != IDXDD_BATCH_IDS)
         e->batch_ids[c->batch_id / 64] &= ~(1ull << c->batch_id % 64);
     c->state = CONTEXT_FREE;
@@ -76,6 +83,7 @@ static void begin(struct context *c)
     struct idxdd_operation *op = &c->op;
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
     op->batch_member = c->in_batch;
+    c->readback = 0;
     c->record_written = c->report = c->carries_interrupt = c->record_logged = 0;
     c->phase = PHASE_CHECK;
 }
@@ -129,6 +137,8 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
 {
     const struct idxdd_operation *op = &c->op;
     struct idxdd_exit *exit = exit_new(e, kind, 0);
+    if (c->slot != AGENT_NO_SLOT)
+        agent_leave(e, c);
     c->state = CONTEXT_PARKED;
     e->parked++;
     if (p->current == (uint32_t)(c - e->context))
@@ -169,7 +179,7 @@ static enum advance park_error(struct idxdd_engine *e, struct portal *p, struct 
     return park(e, p, c, IDXDD_EXIT_ERROR);
 }
 
-static enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write)
+enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t operand, uint64_t address, bool write)
 {
     c->op.fault_operand = operand;
     c->op.fault_address = address;
@@ -210,10 +220,24 @@ static void phase_check(struct idxdd_engine *e, struct portal *p, struct context
         c->phase = status ? PHASE_RECORD : PHASE_RUN;
 }
 
+/* `size` bytes at `address`, in the client, by its agent. HELP_NONE: a fault. */
+static enum help ask_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint16_t kind, uint64_t address, uint32_t size)
+{
+    struct agent_request request = {.kind = kind, .flags = IDXDD_AGENT_TOUCH, .address = address, .size = size};
+    uint32_t count;
+    enum help help = agent_help(e, p, c, &request, &count);
+    return help == HELP_DONE && count < size ? HELP_NONE : help;
+}
+
 static enum advance phase_probe(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    if (!reach_record(c))
-        return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+    if (!reach_record(c)) {
+        enum help help = ask_agent(e, p, c, IDXDD_AGENT_PREPARE, record_address(c), 32);
+        if (help == HELP_WAITS)
+            return ADVANCE_WAITS;
+        if (help == HELP_NONE)
+            return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
+    }
     c->phase = c->op.status ? PHASE_RECORD : PHASE_RUN;
     return ADVANCE_MORE;
 }
@@ -234,10 +258,14 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
         c->phase = PHASE_DRAIN;
         return ADVANCE_MORE;
     }
+    if (c->slot != AGENT_NO_SLOT)
+        return run_with_agent(e, p, c, slice);
     switch (idxdd_step(&c->op, slice)) {
     case IDXDD_MORE:
         return ADVANCE_WAITS; /* slice used up */
     case IDXDD_FAULT:
+        if (*idxdd_space_agent(c->op.space))
+            return run_with_agent(e, p, c, slice);
         return park_fault(e, p, c, c->op.fault_operand, c->op.fault_address, c->op.fault_write);
     case IDXDD_DONE:
         break;
@@ -275,6 +303,12 @@ static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struc
     uint64_t address = get64(batch + 16) + 64ull * c->member, contiguous, moved = c->op.bytes_moved;
     uint8_t *member = idxdd_translate(c->op.space, address, false, &contiguous);
     if (!member || contiguous < 64) {
+        enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 64);
+        if (help == HELP_WAITS)
+            return ADVANCE_WAITS;
+        member = help == HELP_DONE ? agent_memory(c) : NULL;
+    }
+    if (!member) {
         c->in_batch = 0; /* the fault is the Batch's own */
         memcpy(c->op.desc, c->batch_desc, 64);
         return park_fault(e, p, c, OPERAND_LIST, address, false);
@@ -302,7 +336,7 @@ uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, ui
         if (p->queue_count && p->queue_sequence[p->queue_head] < oldest)
             oldest = p->queue_sequence[p->queue_head];
         for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
-            if (e->context[at].sequence < oldest)
+            if (!e->context[at].limbo && e->context[at].sequence < oldest)
                 oldest = e->context[at].sequence;
     }
     return oldest;
@@ -338,8 +372,14 @@ static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, str
     static const struct { uint32_t flag; uint8_t offset, operand; } readback[] = {{FLAG_OP16, 16, OPERAND_READBACK1}, {FLAG_OP17, 24, OPERAND_READBACK2}};
     for (unsigned i = 0; i < 2; i++) {
         uint64_t address = get64(c->op.desc + readback[i].offset), contiguous;
-        if ((idxdd_flags(c->op.desc) & readback[i].flag) && !idxdd_translate(c->op.space, address, false, &contiguous))
+        if (!(idxdd_flags(c->op.desc) & readback[i].flag) || c->readback > i || idxdd_translate(c->op.space, address, false, &contiguous))
+            continue;
+        enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 1);
+        if (help == HELP_WAITS)
+            return ADVANCE_WAITS;
+        if (help == HELP_NONE)
             return park_fault(e, p, c, readback[i].operand, address, false);
+        c->readback = (uint8_t)(i + 1);
     }
     end_with(c, OK);
     if (e->wq[p->wq].config.evl_drains)
@@ -362,11 +402,17 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
     bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
     if (idxdd_wants_record(&c->op)) {
         uint8_t *record = c->record_logged ? NULL : reach_record(c), bytes[32];
-        if (!record)
-            return record_nowhere(e, p, c);
         idxdd_record(&c->op, bytes);
-        memcpy(record + 1, bytes + 1, 31);
-        atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
+        if (record) {
+            memcpy(record + 1, bytes + 1, 31);
+            atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
+        } else {
+            enum help help = c->record_logged ? HELP_NONE : agent_record(e, p, c, record_address(c), bytes);
+            if (help == HELP_WAITS)
+                return ADVANCE_WAITS;
+            if (help == HELP_NONE)
+                return record_nowhere(e, p, c);
+        }
         c->record_written = 1;
     }
     if (code == HANDLE_INVALID || (!silent && !c->record_written))
@@ -465,6 +511,8 @@ void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation,
 /* The context this portal goes on with, or NONE: the one at work, else one that was resumed. */
 uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p)
 {
+    if (p->stalled)
+        return NONE;
     if (p->current != NONE)
         return p->current;
     for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)

@@ -24,8 +24,9 @@ static enum idxdd_step move_forwards(struct idxdd_operation *op, uint64_t src, u
     return more_or_done(op, size);
 }
 
-/* Memory of `size` bytes that ends at base + end; they lie in one page, so all or none of it is there. */
-static uint8_t *reach_back(struct idxdd_operation *op, uint64_t base, uint64_t end, bool write, uint8_t operand, uint64_t size)
+/* Memory of `size` bytes that ends at base + end; they lie in one page, so all or none of it is there. `wanted`: of the slice. */
+static uint8_t *reach_back(struct idxdd_operation *op, uint64_t base, uint64_t end, bool write, uint8_t operand, uint64_t size,
+                           uint64_t wanted)
 {
     uint64_t va = base + end - size, contiguous = 0, last = base + end - 1;
     uint8_t *at = last >= base ? idxdd_translate(op->space, va, write, &contiguous) : NULL;
@@ -33,6 +34,7 @@ static uint8_t *reach_back(struct idxdd_operation *op, uint64_t base, uint64_t e
         return at;
     op->result = 1;
     fault_at(op, last, write, operand);
+    op->fault_size = wanted;
     return NULL;
 }
 
@@ -44,7 +46,7 @@ static enum idxdd_step move_backwards(struct idxdd_operation *op, uint64_t src, 
     op->direction = 1;
     while (slice && op->progress < size) {
         uint64_t end = size - op->progress, n = smaller(slice, end), from_size = 0, to_size = 0;
-        uint64_t start = end - n;
+        uint64_t start = end - n, wanted = n;
         uint8_t *from = NULL, *to = NULL;
         if (src + end > src && dst + end > dst) {   /* mostly the whole slice is there: one piece */
             from = idxdd_translate(op->space, src + start, false, &from_size);
@@ -52,8 +54,8 @@ static enum idxdd_step move_backwards(struct idxdd_operation *op, uint64_t src, 
         }
         if (!from || !to || from_size < n || to_size < n) {
             n = smaller(n, smaller(page_part(src, end), page_part(dst, end)));
-            from = reach_back(op, src, end, false, IDXDD_OPERAND_SOURCE1, n);
-            to = from ? reach_back(op, dst, end, true, IDXDD_OPERAND_DESTINATION1, n) : NULL;
+            from = reach_back(op, src, end, false, IDXDD_OPERAND_SOURCE1, n, wanted);
+            to = from ? reach_back(op, dst, end, true, IDXDD_OPERAND_DESTINATION1, n, wanted) : NULL;
             if (!to)
                 return IDXDD_FAULT;
         }

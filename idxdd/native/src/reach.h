@@ -16,6 +16,7 @@ static inline enum idxdd_step fault_at(struct idxdd_operation *op, uint64_t va, 
     op->fault_address = va;
     op->fault_operand = operand;
     op->fault_write = write;
+    op->fault_size = 1;
     op->bytes_completed = (uint32_t)op->progress;
     return IDXDD_FAULT;
 }
@@ -27,6 +28,7 @@ static inline uint8_t *reach(struct idxdd_operation *op, uint64_t base, uint64_t
     uint8_t *at = va >= base ? idxdd_translate(op->space, va, write, &contiguous) : NULL;
     if (!at || !contiguous) {
         fault_at(op, va, write, operand);
+        op->fault_size = *size;
         return NULL;
     }
     *size = smaller(*size, contiguous);

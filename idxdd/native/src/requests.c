@@ -155,6 +155,29 @@ uint32_t idxdd_engine_portal_add(struct idxdd_engine *e, const struct idxdd_port
     return request_send(e, r);
 }
 
+uint32_t idxdd_engine_agent_add(struct idxdd_engine *e, const struct idxdd_agent_options *options)
+{
+    struct request *r = request_new(e, REQUEST_AGENT_ADD);
+    if (!r)
+        return 0;
+    r->agent = idxdd_agent_new(options->space, options->memory_fd, options->bell_fd, options->doorbell_fd, options->timeout_ns);
+    if (!r->agent)
+        return 0;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = r->agent->doorbell};
+    epoll_ctl(e->epoll, EPOLL_CTL_ADD, r->agent->doorbell, &event);
+    return request_send(e, r);
+}
+
+uint32_t idxdd_engine_agent_remove(struct idxdd_engine *e, struct idxdd_space *space)
+{
+    struct request *r = request_new(e, REQUEST_AGENT_REMOVE);
+    if (!r)
+        return 0;
+    idxdd_space_ref(space);
+    r->space = space;
+    return request_send(e, r);
+}
+
 static uint32_t portal_request(struct idxdd_engine *e, uint32_t kind, uint32_t portal, uint32_t how, uint32_t reason)
 {
     if (portal >= IDXDD_PORTALS_MAX || !e->page[portal]) {

@@ -22,6 +22,8 @@ struct idxdd_space {
     _Atomic(struct table *) table;
     _Atomic uint32_t hint;          /* range of the last hit; any value is right, a good one is fast */
     _Atomic uint32_t references;
+    struct idxdd_agent *agent;      /* the engine's */
+    struct agent_slot *windows;
 };
 
 struct idxdd_garbage {
@@ -146,6 +148,20 @@ void idxdd_space_range(const struct idxdd_space *space, uint32_t index, uint64_t
     *size = range->size;
 }
 
+uint64_t idxdd_space_gap(const struct idxdd_space *space, uint64_t va, bool down)
+{
+    const struct table *table = atomic_load_explicit(&space->table, memory_order_acquire);
+    uint32_t at = lower_bound(table, va);
+    if (at < table->count && table->range[at].address <= va)
+        return 0;
+    if (!down)
+        return at < table->count ? table->range[at].address - va : UINT64_MAX;
+    return at ? va - (table->range[at - 1].address + (table->range[at - 1].size - 1)) : UINT64_MAX;
+}
+
+struct idxdd_agent **idxdd_space_agent(struct idxdd_space *space) { return &space->agent; }
+struct agent_slot **idxdd_space_windows(struct idxdd_space *space) { return &space->windows; }
+
 struct idxdd_garbage *idxdd_garbage_take(void)
 {
     struct idxdd_garbage *all = garbage_list;
@@ -167,14 +183,14 @@ void idxdd_garbage_free(struct idxdd_garbage *garbage)
 
 uint8_t *idxdd_translate(struct idxdd_space *space, uint64_t va, bool write, uint64_t *contiguous)
 {
-    (void)write; /* every range we map is a client's buffer, readable and writable */
+    /* every range we map is a client's buffer, readable and writable */
     const struct table *table = atomic_load_explicit(&space->table, memory_order_acquire);
     uint32_t hint = atomic_load_explicit(&space->hint, memory_order_relaxed);
     if (hint >= table->count || va - table->range[hint].address >= table->range[hint].size) {
         hint = lower_bound(table, va);
         if (hint >= table->count || va - table->range[hint].address >= table->range[hint].size) {
             *contiguous = 0;
-            return NULL;
+            return space->windows ? agent_window(space->windows, va, write, contiguous) : NULL;
         }
         atomic_store_explicit(&space->hint, hint, memory_order_relaxed);
     }

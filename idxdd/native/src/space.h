@@ -13,6 +13,8 @@
 
 #include "idxdd/operations.h"
 
+struct agent_slot;
+struct idxdd_agent;
 struct idxdd_garbage;
 
 struct idxdd_space *idxdd_space_new(void);
@@ -27,6 +29,14 @@ int idxdd_space_remove(struct idxdd_space *space, uint64_t address, uint64_t *si
 
 uint32_t idxdd_space_count(const struct idxdd_space *space);
 void idxdd_space_range(const struct idxdd_space *space, uint32_t index, uint64_t *address, uint64_t *size);
+
+/* How many bytes from `va` on, going up or down (itself included), are not mapped. */
+uint64_t idxdd_space_gap(const struct idxdd_space *space, uint64_t va, bool down);
+
+/* The engine's: who reaches what is not mapped (NULL: nobody), and the windows of the operation at work (NULL: it has none). */
+struct idxdd_agent **idxdd_space_agent(struct idxdd_space *space);
+struct agent_slot **idxdd_space_windows(struct idxdd_space *space);
+uint8_t *agent_window(struct agent_slot *slot, uint64_t va, bool write, uint64_t *contiguous);
 
 /* Everything taken out so far, by any space; free it when no slice that began before can still be running. */
 struct idxdd_garbage *idxdd_garbage_take(void);

@@ -12,6 +12,7 @@ enum idxdd_step idxdd_step_translation_fetch(struct idxdd_operation *op, uint64_
         uint64_t contiguous = 0, address = region + op->progress;
         if (!idxdd_translate(op->space, address, false, &contiguous) || !contiguous) {
             fault_at(op, address & ~(uint64_t)(PAGE - 1), false, IDXDD_OPERAND_SOURCE1);    /* requests are for whole pages */
+            op->fault_size = PAGE;
             op->bytes_completed = 0;            /* undefined there: no data has moved */
             return IDXDD_FAULT;
         }

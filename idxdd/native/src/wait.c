@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "serve.h"
+
 #define PAUSES_PER_LOOK_AT_CLOCK 16u
 #define PAUSE_MIN_NS 20000u
 #define PAUSE_MAX_NS 1000000u
@@ -241,6 +243,32 @@ static bool cores_to_spare(const struct idxdd_bell *bell)
     return atomic_load_explicit(&bell->published->clients, memory_order_relaxed) < bell->published->cores;
 }
 
+/* Look for a while; what the device asks of this process's memory is served meanwhile: it may be what is waited for. */
+static int spin(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64_t end_ns, uint64_t deadline_ns)
+{
+    struct idxdd_server *server = atomic_load_explicit(&bell->server, memory_order_acquire);
+    int answer = IDXDD_WAIT_PENDING;
+    if (server)
+        idxdd_server_enter(server);
+    uint64_t start_ns = idxdd_now_ns();
+    for (uint64_t now_ns = start_ns; answer == IDXDD_WAIT_PENDING && now_ns < end_ns; now_ns = idxdd_now_ns()) {
+        if (now_ns - start_ns > IDXDD_YIELD_NS)
+            sched_yield();
+        for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
+            if (server && idxdd_server_look(server, false)) { /* the device is at work for us */
+                start_ns = idxdd_now_ns();
+                end_ns = deadline_ns < start_ns + IDXDD_SPIN_NS ? deadline_ns : start_ns + IDXDD_SPIN_NS;
+            }
+            if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
+                break;
+            idxdd_relax();
+        }
+    }
+    if (server)
+        idxdd_server_leave(server);
+    return answer;
+}
+
 int idxdd_bell_wait(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64_t timeout_ns)
 {
     int answer = look(bell, waiter);
@@ -250,16 +278,10 @@ int idxdd_bell_wait(struct idxdd_bell *bell, struct idxdd_waiter *waiter, uint64
         return idxdd_bell_gone(bell) ? look(bell, waiter) : IDXDD_WAIT_TIMEOUT;
     uint64_t deadline = deadline_after(timeout_ns);
     if (cores_to_spare(bell)) {
-        uint64_t start = idxdd_now_ns(), end = start + IDXDD_SPIN_NS < deadline ? start + IDXDD_SPIN_NS : deadline;
-        for (uint64_t now = start; now < end; now = idxdd_now_ns()) {
-            if (now - start > IDXDD_YIELD_NS)
-                sched_yield();
-            for (unsigned i = 0; i < PAUSES_PER_LOOK_AT_CLOCK; i++) {
-                if ((answer = look(bell, waiter)) != IDXDD_WAIT_PENDING)
-                    return answer;
-                idxdd_relax();
-            }
-        }
+        uint64_t spun = deadline_after(IDXDD_SPIN_NS);
+        answer = spin(bell, waiter, spun < deadline ? spun : deadline, deadline);
+        if (answer != IDXDD_WAIT_PENDING)
+            return answer;
     }
     return sleep_until(bell, waiter, deadline);
 }

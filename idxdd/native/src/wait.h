@@ -9,6 +9,8 @@
 
 #include "idxdd/shm.h"
 
+struct idxdd_server;
+
 #define IDXDD_SPIN_NS 40000u               /* how long a waiter looks before it sleeps */
 #define IDXDD_YIELD_NS 2000u               /* and from when on it yields between looks */
 #define IDXDD_BELT_NS 100000000u           /* a sleeper looks at least so often, whatever the bell does */
@@ -42,6 +44,7 @@ struct idxdd_waiter {
 
 struct idxdd_bell {
     const struct idxdd_published_device *published;
+    struct idxdd_server *_Atomic server;   /* NULL, or the agent that is served while waiting */
     int fd;                                /* our end of the wake socket; the daemon's and idxdd-irq's end rings */
     int kick;                              /* eventfd: makes the sleeping thread look again */
     int event;                             /* eventfd: makes the event loop look again */

@@ -19,6 +19,8 @@ class FakeConnection:
     def __init__(self) -> None:
         self.arena = Arena(self)  # type: ignore[arg-type]
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.agent: object | None = None
+        self.reached = 0
         self.closed_portals: list[int] = []
         self.abandoned: list[tuple[str, dict[str, int]]] = []
         self._buffers: list[Buffer] = []
@@ -31,6 +33,9 @@ class FakeConnection:
         buffer.owned = owned
         self._buffers.append(buffer)
         return buffer
+
+    def reach(self) -> None:
+        self.reached += 1
 
     def free(self, buffer: Buffer) -> None:
         self.requests.append(("free", {"buffer": buffer.number}))

@@ -72,11 +72,25 @@ def test_sizes_come_from_the_operands() -> None:
         Descriptor.memmove(0x1000, 0x2000)
 
 
-@pytest.mark.parametrize("operand", [b"read only", -1, 1 << 64, object(), memoryview(bytearray(8))[::2]])
+@pytest.mark.parametrize("operand", [b"", -1, 1 << 64, object(), memoryview(bytearray(8))[::2]])
 def test_what_has_no_address_is_not_an_operand(operand: object) -> None:
     """Named error, not a crash of the process that owns the memory."""
     with pytest.raises(OperandError, match="crc source"):
         Descriptor.crc(operand, 4)
+
+
+def test_what_is_read_only_is_a_source_only() -> None:
+    """The device reaches it through the agent; a destination must be writable."""
+    assert Descriptor.crc(b"read only").size == 9
+    with pytest.raises(OperandError, match="memmove destination: needs writable"):
+        Descriptor.memmove(b"read only", bytes(9))
+
+
+def test_only_library_memory_needs_no_agent() -> None:
+    """What the daemon may not have mapped is marked, in a batch's members, too."""
+    assert not Descriptor.noop().foreign
+    assert Descriptor.crc(b"heap").foreign
+    assert Descriptor.batch([Descriptor.noop(), Descriptor.crc(b"heap")]).foreign
 
 
 def test_a_field_that_does_not_fit_is_refused() -> None:

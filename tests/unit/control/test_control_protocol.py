@@ -19,6 +19,7 @@ GOOD: dict[str, dict[str, object]] = {
     "hello": {},
     "list": {},
     "stats": {"after": 7},
+    "agent": {},
     "alloc": {"size": 4096},
     "map": {"buffer": 1, "address": 0x7F0000000000},
     "unmap": {"address": 0x7F0000000000},

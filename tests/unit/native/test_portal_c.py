@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).parents[3] / "idxdd" / "native"
-SOURCES = ["channel", "mp", "owner", "portal", "wait"]
+SOURCES = ["channel", "mp", "owner", "portal", "serve", "wait"]
 
 
 @pytest.mark.timeout(240)

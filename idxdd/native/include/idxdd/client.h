@@ -11,7 +11,8 @@
  *              -ETIMEDOUT · -EINTR a signal arrived · -EOPNOTSUPP not on this type of WQ · else what the driver answers.
  * Threads      may share every handle; closing is for when nobody is inside.
  * Fork         handles belong to the process that opened them. Buffers stay shared with a child, as MAP_SHARED is.
- * Addresses    descriptors carry this process's own addresses; they must lie in memory from idxdd_alloc.
+ * Addresses    descriptors carry this process's own addresses. Memory from idxdd_alloc the device reaches by itself; any other (heap,
+ *              stack, files, read-only) through a thread of this library, which the first such descriptor starts.
  */
 #ifndef IDXDD_CLIENT_H
 #define IDXDD_CLIENT_H
@@ -74,6 +75,10 @@ const char *idxdd_error(void);
 /* Zeroed memory that the device reaches at this process's address; size is rounded up to pages. */
 int idxdd_alloc(struct idxdd_connection *connection, size_t size, void **address);
 int idxdd_free(struct idxdd_connection *connection, void *address);
+
+/* Let the device reach all of this process's memory from now on. Members of a batch that name other memory than their Batch
+ * descriptor's list need it; else the first such descriptor does it. -EEXIST and others: what the daemon answers. */
+int idxdd_reach(struct idxdd_connection *connection);
 
 /* ---- work queue ---------------------------------------------------------------------------------------------------------- */
 

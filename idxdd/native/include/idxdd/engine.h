@@ -109,6 +109,12 @@ uint32_t idxdd_engine_portal_add(struct idxdd_engine *engine, const struct idxdd
 uint32_t idxdd_engine_portal_close(struct idxdd_engine *engine, uint32_t portal, enum idxdd_stop how, enum idxdd_closed reason);
 uint32_t idxdd_engine_portal_reopen(struct idxdd_engine *engine, uint32_t portal);
 uint32_t idxdd_engine_portal_remove(struct idxdd_engine *engine, uint32_t portal);
+
+/* Addresses of `space` that are not mapped are reached through this agent (shm.h); each request has timeout_ns to be answered, then it
+ * is a fault. Add once; remove when the portals of the space are removed. */
+struct idxdd_agent_options { struct idxdd_space *space; int memory_fd, bell_fd, doorbell_fd; uint64_t timeout_ns; };
+uint32_t idxdd_engine_agent_add(struct idxdd_engine *engine, const struct idxdd_agent_options *options);
+uint32_t idxdd_engine_agent_remove(struct idxdd_engine *engine, struct idxdd_space *space);
 uint32_t idxdd_engine_resume(struct idxdd_engine *engine, uint32_t context, uint32_t generation, enum idxdd_resume action, uint8_t status);
 uint32_t idxdd_engine_barrier(struct idxdd_engine *engine);
 

@@ -45,6 +45,7 @@ struct idxdd_operation {
     uint8_t fault_operand;       /* operand id for fault info (operations.md section 2) */
     uint8_t fault_write;         /* the faulting access was a write */
     uint64_t fault_address;
+    uint64_t fault_size;         /* how much was wanted from there on; direction 1: up to there, inclusive */
     uint64_t bytes_moved;        /* for statistics */
     uint64_t crc;                /* CRC register / result */
     uint32_t invalid_flags;      /* for 0x11 */

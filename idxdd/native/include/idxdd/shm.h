@@ -145,6 +145,61 @@ struct idxdd_published_driver {
     } wq[IDXDD_WQS_MAX];
 };
 
+/* The agent's page: how the device gets at addresses of a client that it has not mapped. One per session, a sealed memfd.
+ *
+ * A request     the device fills a slot and sets word = ASKED; a thread of the client takes it (TAKEN: it uses the slot's bounce
+ *               buffer), claims it before it stores anything into its own memory (CLAIMED), and answers (DONE).
+ * The word      sequence << 3 | state; both sides change it by compare-and-swap. The device cancels: ASKED -> FREE, and
+ *               TAKEN -> DROPPED, after which the slot is not used again until the client has set RELEASED.
+ *               A claimed one cannot be cancelled: its descriptor's record waits.
+ * One line      request, word and answer of a slot are never written by both sides at once, so they travel as one line.
+ * Trust         everything here may be overwritten by the client at any time: the device keeps its own copy of what it asked
+ *               for, and copies and checks the answer once. */
+#define IDXDD_AGENT_SLOTS 4u
+#define IDXDD_AGENT_REGIONS 4u
+#define IDXDD_AGENT_REGION_BYTES 65536u
+#define IDXDD_AGENT_COPY_BYTES 524288u /* the most one COPY moves: a command waits no longer for it */
+
+enum idxdd_agent_state {
+    IDXDD_AGENT_FREE = 0, IDXDD_AGENT_ASKED = 1, IDXDD_AGENT_TAKEN = 2, IDXDD_AGENT_CLAIMED = 3, IDXDD_AGENT_DONE = 4,
+    IDXDD_AGENT_DROPPED = 5, IDXDD_AGENT_RELEASED = 6,
+};
+#define IDXDD_AGENT_STATE_MASK 7u
+
+enum idxdd_agent_kind {
+    IDXDD_AGENT_READ = 1,               /* address -> bounce buffer */
+    IDXDD_AGENT_PREPARE = 2,            /* the same, of what may be written there, too */
+    IDXDD_AGENT_WRITE = 3,              /* bounce buffer -> address */
+    IDXDD_AGENT_RECORD = 4,             /* the same for 32 bytes, the first of them last */
+    IDXDD_AGENT_COPY = 5,               /* source -> address, both the client's */
+};
+
+enum idxdd_agent_flag {
+    IDXDD_AGENT_TOUCH = 1,              /* Block on Fault: pages that are not present may be waited for */
+    IDXDD_AGENT_BACKWARDS = 2,          /* page by page from the end; count is from the end */
+    IDXDD_AGENT_SOURCE_MAPPED = 4,      /* COPY: this end lies in a library buffer: present, whatever the page map says */
+    IDXDD_AGENT_ADDRESS_MAPPED = 8,
+};
+
+struct idxdd_agent_slot {
+    _Alignas(64) _Atomic uint64_t word;
+    uint64_t address, source;           /* device */
+    uint32_t size;
+    uint16_t kind, flags;
+    uint32_t region;                    /* which 64 KiB of the slot's bounce buffer */
+    uint32_t count;                     /* client: bytes done before the first that cannot be */
+    uint32_t at_source;                 /* client, COPY: it was the source that could not be read */
+};
+
+struct idxdd_agent_page {
+    _Alignas(64) _Atomic uint64_t requests; /* device: requests and hails so far; "look" */
+    _Atomic uint32_t hail;                  /* device: raised when a request was not answered in time */
+    _Alignas(64) _Atomic uint32_t awake;    /* client: threads that look by themselves; 0 = ring */
+    _Alignas(64) _Atomic uint32_t heard;    /* client: the last hail it saw; until then it is asked nothing */
+    _Alignas(64) struct idxdd_agent_slot slot[IDXDD_AGENT_SLOTS];
+    _Alignas(4096) uint8_t bounce[IDXDD_AGENT_SLOTS][IDXDD_AGENT_REGIONS][IDXDD_AGENT_REGION_BYTES];
+};
+
 /* Between idxdd and idxdd-irq only (posix shared memory, 0600); one per device. Writer of tail, entry, pending := 0: idxdd-irq.
  * Writer of applied, loop_asleep, pending := 1 (exchange on both sides): the device. */
 struct idxdd_mmio {
@@ -161,6 +216,7 @@ struct idxdd_mmio {
 
 _Static_assert(sizeof(struct idxdd_portal_client) == 4096 + 8192, "portal, client's page");
 _Static_assert(sizeof(struct idxdd_portal_device) <= 4096, "portal, device's page");
+_Static_assert(sizeof(struct idxdd_agent_slot) == 64, "one line");
 _Static_assert(sizeof(struct idxdd_completion) == 16, "completion");
 _Static_assert(offsetof(struct idxdd_channel, record) % 32 == 0, "records are 32-byte aligned");
 _Static_assert((IDXDD_CHANNEL_SLOTS & (IDXDD_CHANNEL_SLOTS - 1)) == 0, "power of two");
