@@ -54,7 +54,7 @@ def setup_evl(device: Device) -> None:
         raise DriverError(ENOMEM, f"{device.name}: no memory for the event log")
     device.state_segment.clear_evl(device.index)
     device.block.evl_entries = EVL_ENTRIES
-    device.mmio.write(EVLCFG.encode(log_base=host_base(device.index) >> 12, log_size=EVL_ENTRIES))
+    device.mmio.write(EVLCFG.encode(log_base=host_base(device.index), log_size=EVL_ENTRIES))
     device.mmio.write(device.mmio.read(GENCTRL).replace(evl_int_en=True))
     device.mmio.write(device.mmio.read(GENCFG).replace(evl_en=True))
 

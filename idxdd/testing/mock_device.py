@@ -141,7 +141,7 @@ class MockDevice:
     def log_entry(self, entry: EventLogEntry) -> int:
         """Append an entry, then raise the cause if no interrupt is pending; its index."""
         status, config = EVLSTATUS(self.get(EVLSTATUS)), EVLCFG(self.get(EVLCFG))
-        assert (config.log_base << 12, GENCFG(self.get(GENCFG)).evl_en) == (host_base(0), True), "no log is set up"
+        assert (config.log_base, GENCFG(self.get(GENCFG)).evl_en) == (host_base(0), True), "no log is set up"
         self.host[64 * status.tail : 64 * status.tail + 64] = entry.pack()
         self.set(status.replace(tail=(status.tail + 1) % config.log_size, int_pending=True))
         if not status.int_pending and GENCTRL(self.get(GENCTRL)).evl_int_en:

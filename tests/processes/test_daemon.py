@@ -224,17 +224,17 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 def test_a_killed_client_gives_everything_back(daemon: RunningDaemon) -> None:
     """Its dedicated WQ can be opened by the next one, its channels, sessions and descriptors are gone, nothing piles up."""
     table = Path(f"/proc/{daemon.pid}/fd")
-    baseline = None
-    for _ in range(4):
+    baseline = 0
+    for turn in range(6):
         process = client_process(daemon, "dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.2", "dsa0/wq0.3")
         busy = stats(daemon)
         assert busy["channels"] == 2
         kill(process)
         wait_until(lambda: stats(daemon)["sessions"] == 1, 10, "only the asking session is left")
         assert stats(daemon)["channels"] == 0
-        count = len(list(table.iterdir()))
-        baseline = baseline or count
-        assert count <= baseline
+        if turn < 2:  # what is opened once, at the first use, is no leak
+            baseline = max(baseline, len(list(table.iterdir())))
+        wait_until(lambda: len(list(table.iterdir())) <= baseline, 10, "no descriptor more than after the first clients")
     with daemon.connect() as client:
         assert open_wq(client, "dsa0/wq0.0")["dedicated"]
 
