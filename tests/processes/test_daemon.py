@@ -234,7 +234,9 @@ def test_a_killed_client_gives_everything_back(daemon: RunningDaemon) -> None:
         assert stats(daemon)["channels"] == 0
         if turn < 2:  # what is opened once, at the first use, is no leak
             baseline = max(baseline, len(list(table.iterdir())))
-        wait_until(lambda: len(list(table.iterdir())) <= baseline, 10, "no descriptor more than after the first clients")
+        wait_until(
+            lambda most=baseline: len(list(table.iterdir())) <= most, 10, "no descriptor more than after the first clients"
+        )
     with daemon.connect() as client:
         assert open_wq(client, "dsa0/wq0.0")["dedicated"]
 
