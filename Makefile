@@ -38,7 +38,7 @@ native: $(VENV)/.installed
 
 # ---- checks and tests ---------------------------------------------------------------------------------------------------
 # Warnings of the C sources are errors in every build; `make check ANALYZE=1` adds gcc's static analyser.
-PYTHON_SOURCES := idxdd clients tests
+PYTHON_SOURCES := idxdd clients tests bench
 FUZZ_SECONDS ?= 60
 C_TEST_SECONDS ?= 120
 

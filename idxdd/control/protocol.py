@@ -211,8 +211,11 @@ def _no_extension(code: int, _data: bytes) -> object:
     raise BadFrame(f"extension type {code} is not used here")
 
 
-def decode(payload: bytes) -> dict[str, Any]:
-    """One frame's map. BadFrame: not msgpack, too large or too deep, not a map, a key twice, an extension type."""
+def decode(payload: bytes, *, bytes_max: int = 0) -> dict[str, Any]:
+    """One frame's map. BadFrame: not msgpack, too large or too deep, not a map, a key twice, an extension type.
+
+    `bytes_max`: length of a binary value; clients send none, idxdd-irq sends records.
+    """
     if len(payload) > FRAME_BYTES_MAX:
         raise BadFrame(f"frame is longer than {FRAME_BYTES_MAX} bytes")
     try:
@@ -222,7 +225,7 @@ def decode(payload: bytes) -> dict[str, Any]:
             object_pairs_hook=_unique,
             ext_hook=_no_extension,
             max_str_len=TEXT_BYTES_MAX,
-            max_bin_len=0,
+            max_bin_len=bytes_max,
             max_array_len=ARRAY_ITEMS_MAX,
             max_map_len=MAP_KEYS_MAX,
             max_ext_len=0,

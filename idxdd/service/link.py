@@ -20,6 +20,8 @@ from idxdd.service.logs import Log
 from idxdd.service.loop import READ, WRITE, Loop, Rank
 from idxdd.service.tasks import Fail, Refused, Resume, Wait
 
+RECORD_BYTES_MAX = 64
+"""A completion record that idxdd-irq asks to be delivered."""
 FRAMES_PER_TURN_MAX = 64
 
 Frame = tuple[Mapping[str, Any], Sequence[int]]
@@ -80,7 +82,7 @@ class Link:
         """idxdd-irq has died: what it answered before counts, and need not be done again."""
         with contextlib.suppress(BadFrame, OSError):
             while self._sock is not None and (frame := wire.receive(self._sock, fds_max=0)) is not None:
-                self._take(protocol.decode(frame.payload))
+                self._take(protocol.decode(frame.payload, bytes_max=RECORD_BYTES_MAX))
 
     def repeat(self) -> None:
         """Send the successor what its predecessor left unanswered."""
@@ -140,7 +142,7 @@ class Link:
                 frame = wire.receive(sock, fds_max=0)
                 if frame is None:
                     return self._lost("it closed its link")
-                self._take(protocol.decode(frame.payload))
+                self._take(protocol.decode(frame.payload, bytes_max=RECORD_BYTES_MAX))
             except BlockingIOError:
                 return
             except BadFrame as error:

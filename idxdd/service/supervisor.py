@@ -127,6 +127,8 @@ class Supervisor:
 
     def lost(self, why: str) -> None:
         """Its link is unusable: without it, it is of no use."""
+        if not self._stopping:
+            self._log.warning(f"idxdd-irq: {why}")
         self._link.disconnect()
         pid = self.pid
 

@@ -17,6 +17,7 @@ from daemons import RunningDaemon, alive, child_pids
 from daemons import daemon as daemon  # the fixture
 from waiting import wait_until
 
+import idxd_client
 from idxdd.control import wire
 from idxdd.control.client import ControlClient, DaemonAbsent, DeviceGone, RequestError
 from idxdd.control.exitcodes import ExitCode
@@ -239,6 +240,23 @@ def test_a_killed_client_gives_everything_back(daemon: RunningDaemon) -> None:
         )
     with daemon.connect() as client:
         assert open_wq(client, "dsa0/wq0.0")["dedicated"]
+
+
+def test_an_undeliverable_record_costs_nobody_anything(daemon: RunningDaemon) -> None:
+    """A record address that is not there goes through the event log and idxdd-irq back to idxdd, which cannot write it."""
+    irq = daemon.irq_pid()
+    with idxd_client.connect(daemon.socket, agent=False) as connection, connection.open_user("dsa0/wq0.1") as queue:
+        array = connection.array(1)
+        array[0] = idxd_client.Descriptor.noop()
+        slot = bytearray(array.slots[0])
+        slot[8:16] = (0x7000_0000_0000).to_bytes(8, "little")
+        array.slots[0][:] = bytes(slot)
+        for _ in range(20):
+            queue.submit_slot(array.slots[0], 5.0)
+        queue.wait_number(19)
+        queue.noop()
+    assert daemon.irq_pid() == irq
+    assert "bad frame" not in daemon.said
 
 
 def test_a_client_that_hangs_up_gives_everything_back(daemon: RunningDaemon) -> None:

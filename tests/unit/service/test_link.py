@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from idxdd.control import protocol, wire
-from idxdd.service.link import Link
+from idxdd.control.protocol import BadFrame
+from idxdd.service.link import RECORD_BYTES_MAX, Link
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop
 
@@ -114,3 +115,11 @@ def test_a_garbled_last_word_ends_the_reading(irq: Irq) -> None:
     assert wire.send(first, b"\xc1")
     irq.link.drain()
     assert answers == [{}]
+
+
+def test_a_record_to_be_delivered_is_no_bad_frame() -> None:
+    """It is the one binary value on the link; refused, it cost one idxdd-irq after another, each of which sent it again."""
+    frame = {"ask": 1, "what": "copy", "pasid": 2, "address": (1 << 64) - 32, "record": bytes(32), "request": 5}
+    assert protocol.decode(protocol.encode(frame), bytes_max=RECORD_BYTES_MAX) == frame
+    with pytest.raises(BadFrame):
+        protocol.decode(protocol.encode(frame))
