@@ -46,7 +46,10 @@ class Buffer(mmap.mmap):
         if size <= 0:
             raise OperandError(f"alloc: size must be positive, not {size}")
         nbytes = -(-size // PAGE_BYTES) * PAGE_BYTES
-        self = super().__new__(cls, -1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self = super().__new__(cls, -1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError) as error:
+            raise OperandError(f"alloc: no address range of {nbytes} bytes: {error}") from None
         self.nbytes = nbytes
         self.address = address_of(memoryview(self))
         self._connection = None

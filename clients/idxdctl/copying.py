@@ -132,7 +132,7 @@ class Copy:
         worker.process.send_signal(signal.SIGKILL)
 
     def _start(self, job: Job, replaces: int | None = None) -> None:
-        command = [sys.executable, "-m", "idxdctl.worker", json.dumps(asdict(job)), str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "idxdctl.worker", json.dumps(asdict(job)), str(os.getpid())]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         worker = Worker(len(self.workers), job, process, replaces)
         self.workers.append(worker)

@@ -82,7 +82,7 @@ class _Daemon:
         # posix_spawn, so that PDEATHSIG's parent is this thread, which lives as long as we do
         self.pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "idxdd", *options],
+            [sys.executable, "-P", "-m", "idxdd", *options],
             os.environ,
             file_actions=[(os.POSIX_SPAWN_DUP2, theirs, theirs)],
             setpgroup=0,

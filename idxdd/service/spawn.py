@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LINK_FD = 3
-COMMAND = (sys.executable, "-m", "idxdd.service.irq_main")
+COMMAND = (sys.executable, "-P", "-m", "idxdd.service.irq_main")
 
 
 @dataclass

@@ -33,6 +33,7 @@ from idxd_client import (
     ForkedHandle,
     HandleClosed,
     KernelChannel,
+    OperandError,
     PortalClosed,
     Refused,
     WaitTimeout,
@@ -453,6 +454,12 @@ def test_everything_is_given_back(daemon: RunningDaemon, conn: Connection) -> No
     portals, buffer_bytes = held()
     assert portals == start[0]
     assert buffer_bytes <= start[1] + (64 << 10), "only the library's own record pool stays"
+
+
+def test_a_buffer_larger_than_an_address_space_is_a_named_error(daemon: RunningDaemon) -> None:
+    """It was a bare OSError that did not say what was being done."""
+    with idxd_client.connect(daemon.socket) as connection, pytest.raises(OperandError, match="alloc"):
+        connection.alloc(1 << 48)
 
 
 def test_a_dedicated_wq_is_busy_for_a_second_client(daemon: RunningDaemon, conn: Connection) -> None:

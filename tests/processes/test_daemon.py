@@ -520,6 +520,14 @@ def test_run_gives_the_command_a_device(instance: str) -> None:
     assert json.loads(done.stdout)["devices"][0]["state"] == "enabled", done.stderr
 
 
+def test_a_file_in_the_users_directory_is_not_the_daemons(tmp_path: Path) -> None:
+    """`python -m` looks for modules in the current directory first: a script named signal.py ran inside the daemon."""
+    (tmp_path / "signal.py").write_text('raise SystemExit("shadowed")\n')
+    command = [str(Path(sys.executable).with_name("idxdd")), "run", "--", "true"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, "shadowed" in done.stderr) == (0, False), done.stderr
+
+
 def test_run_says_what_cannot_be_run(instance: str, tmp_path: Path) -> None:
     """127 and 126 as a shell; a bad configuration as the daemon would."""
     assert run("/nowhere/command", instance=instance).returncode == ExitCode.COMMAND_NOT_FOUND
