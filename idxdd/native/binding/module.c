@@ -16,15 +16,6 @@ PyObject *idxdd_raise(int error, const char *doing)
     return NULL;
 }
 
-#pragma weak idxdd_bind_words
-#pragma weak idxdd_bind_memory
-#pragma weak idxdd_bind_engine
-#pragma weak idxdd_bind_portal
-#pragma weak idxdd_bind_channel
-#pragma weak idxdd_bind_irq
-#pragma weak idxdd_bind_crc
-#pragma weak idxdd_bind_agent
-
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "_native", .m_doc = "Binding of the C data plane; see _native.pyi.", .m_size = -1,
 };
@@ -40,7 +31,7 @@ PyMODINIT_FUNC PyInit__native(void)
     int (*const binders[])(PyObject *) = {idxdd_bind_words, idxdd_bind_memory, idxdd_bind_crc, idxdd_bind_engine,
                                           idxdd_bind_portal, idxdd_bind_channel, idxdd_bind_irq, idxdd_bind_agent};
     for (size_t i = 0; i < sizeof binders / sizeof *binders; i++)
-        if (binders[i] && binders[i](module) < 0)
+        if (binders[i](module) < 0)
             return NULL;
     return module;
 }
