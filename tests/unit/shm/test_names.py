@@ -107,8 +107,7 @@ def test_killed_instance_is_swept_by_its_next_start(instance, tmp_path):
     assert f"sem.idxdd.{os.geteuid()}.{instance}.{generation}.dsa0.v1" in left
     assert path.exists()
     with InstanceLock(instance) as lock:
-        removed = lock.sweep()
-        assert len([name for name in removed if instance in name]) <= 3  # another worker's daemon may have swept first
+        lock.sweep()  # unless another worker's daemon was faster
         assert names_left(instance) == [f"idxdd.{os.geteuid()}.{instance}.lock"]
         assert not path.exists()
     assert names_left(instance) == []
