@@ -207,7 +207,8 @@ def test_a_daemon_that_dies_ends_a_copy_with_a_named_error(daemon: RunningDaemon
         daemon.kill()
         stdout, stderr = copy.communicate(timeout=20)
     assert (copy.returncode, stdout) == (ExitCode.DAEMON_ABSENT, "")
-    assert "gone" in stderr or "went away" in stderr or "closed" in stderr
+    # A worker that had not connected yet when the other one was at work already finds no daemon at all.
+    assert any(said in stderr for said in ("gone", "went away", "closed", "no daemon at")), stderr
     assert stderr.count("\n") == 1
     assert not target.exists()
     daemon.start()
