@@ -254,9 +254,11 @@ enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context
 void context_start(struct idxdd_engine *e, struct portal *p, struct context *c);
 enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation, uint32_t action, uint8_t status);
+uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
+
+/* drain.c */
 uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid);
 uint32_t drained_pasid(const struct wq *wq, const struct portal *p);
-uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
 void drains_look(struct idxdd_engine *e);
 
 /* reached.c */

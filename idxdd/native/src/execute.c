@@ -8,15 +8,7 @@
  */
 #include <string.h>
 
-#include "engine_state.h"
-#include "idxdd/operations.h"
-
-enum { OP_BATCH = 0x01, OP_DRAIN = 0x02 };
-enum { FLAG_FENCE = 0x1, FLAG_CRAV = 0x4, FLAG_RCI = 0x10, FLAG_OP16 = 0x10000, FLAG_OP17 = 0x20000 };
-enum { OK = 0x01, OK_PREDICATE = 0x02, BATCH_FAILED = 0x05, INVALID_FLAGS = 0x11, HANDLE_INVALID = 0x19, RECORD_FAULT = 0x1a };
-enum { DRAIN_LOGGED = 0x26, BATCH_LOGGED = 0x27 }; /* of the event log only */
-enum { OPERAND_LIST = 1, OPERAND_READBACK1 = 1, OPERAND_READBACK2 = 2, OPERAND_RECORD = 5 };
-#define GENCAP_BATCH_CONTINUATION (1ull << 15)
+#include "execute.h"
 
 struct context *context_new(struct idxdd_engine *e, struct portal *p)
 {
@@ -33,18 +25,6 @@ struct context *context_new(struct idxdd_engine *e, struct portal *p)
     c->slot = AGENT_NO_SLOT;
     c->batch_id = IDXDD_BATCH_IDS;
     return c;
-}
-
-/* A number for the batch of this context, kept until it ends. False: every number is in use. */
-static bool batch_id_take(struct idxdd_engine *e, struct context *c)
-{
-    for (uint32_t i = 0; c->batch_id == IDXDD_BATCH_IDS && i < IDXDD_BATCH_IDS / 64; i++)
-        if (~e->batch_ids[i]) {
-            uint32_t bit = (uint32_t)__builtin_ctzll(~e->batch_ids[i]);
-            e->batch_ids[i] |= 1ull << bit;
-            c->batch_id = (uint16_t)(64 * i + bit);
-        }
-    return c->batch_id != IDXDD_BATCH_IDS;
 }
 
 void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
@@ -78,7 +58,7 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
         p->current = NONE;
 }
 
-static void begin(struct context *c)
+void context_begin(struct context *c)
 {
     struct idxdd_operation *op = &c->op;
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
@@ -97,7 +77,7 @@ void context_start(struct idxdd_engine *e, struct portal *p, struct context *c)
     c->op.priv = p->priv;
     c->in_batch = c->batch_failed = c->batch_logged = c->batch_told = 0;
     c->member = c->members = 0;
-    begin(c);
+    context_begin(c);
 }
 
 static uint64_t record_address(const struct context *c) { return get64(c->op.desc + 8); }
@@ -110,7 +90,7 @@ static uint8_t *reach_record(struct context *c)
 }
 
 /* Row 16: the handle must be valid and its entry must agree with the WQ on PASID. */
-static bool handle_valid(struct idxdd_engine *e, struct context *c, uint32_t wq)
+bool handle_valid(struct idxdd_engine *e, struct context *c, uint32_t wq)
 {
     uint16_t handle = get16(c->op.desc + 36);
     if (handle >= IDXDD_HANDLES_MAX)
@@ -188,14 +168,14 @@ enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context
     return park(e, p, c, IDXDD_EXIT_FAULT);
 }
 
-static void end_with(struct context *c, uint8_t status)
+void end_with(struct context *c, uint8_t status)
 {
     c->op.status = status;
     c->phase = PHASE_RECORD;
 }
 
 /* The record leaves in an ERROR exit with this code; who gets it writes the record and raises the interrupt. */
-static void end_logged(struct context *c, uint8_t code)
+void end_logged(struct context *c, uint8_t code)
 {
     c->report = code;
     c->carries_interrupt = 0;
@@ -221,7 +201,7 @@ static void phase_check(struct idxdd_engine *e, struct portal *p, struct context
 }
 
 /* `size` bytes at `address`, in the client, by its agent. HELP_NONE: a fault. */
-static enum help ask_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint16_t kind, uint64_t address, uint32_t size)
+enum help ask_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint16_t kind, uint64_t address, uint32_t size)
 {
     struct agent_request request = {.kind = kind, .flags = IDXDD_AGENT_TOUCH, .address = address, .size = size};
     uint32_t count;
@@ -246,12 +226,7 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
 {
     uint8_t opcode = idxdd_opcode(c->op.desc);
     if (opcode == OP_BATCH) {
-        memcpy(c->batch_desc, c->op.desc, 64);
-        c->members = get32(c->op.desc + 32);
-        c->member = 0;
-        c->batch_record_logged = c->record_logged;
-        c->batch_failed = (idxdd_flags(c->op.desc) & FLAG_OP16) != 0; /* Batch Error: an earlier part of this batch failed */
-        c->phase = PHASE_MEMBER;
+        batch_begin(c);
         return ADVANCE_MORE;
     }
     if (opcode == OP_DRAIN) {
@@ -271,119 +246,6 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
         break;
     }
     c->phase = PHASE_RECORD;
-    return ADVANCE_MORE;
-}
-
-/* The batch itself is at work again: its own descriptor in op, its own checks behind it. */
-static void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t status)
-{
-    uint64_t moved = c->op.bytes_moved;
-    bool continuation = c->op.limits->gencap & GENCAP_BATCH_CONTINUATION;
-    memcpy(c->op.desc, c->batch_desc, 64);
-    c->in_batch = 0;
-    begin(c);
-    if (idxdd_flags(c->op.desc) & FLAG_RCI)
-        (void)handle_valid(e, c, p->wq);
-    c->op.bytes_moved = moved;
-    c->op.bytes_completed = c->member;
-    c->op.result = c->batch_failed && continuation;
-    c->record_logged = c->batch_record_logged;
-    end_with(c, status);
-    if (c->batch_logged && ((idxdd_flags(c->op.desc) & FLAG_RCI) || idxdd_wants_record(&c->op)))
-        end_logged(c, BATCH_LOGGED);
-}
-
-static enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c)
-{
-    const uint8_t *batch = (const uint8_t *)c->batch_desc;
-    if (c->member == c->members) {
-        batch_ends(e, p, c, c->batch_failed ? BATCH_FAILED : OK);
-        return ADVANCE_MORE;
-    }
-    uint64_t address = get64(batch + 16) + 64ull * c->member, contiguous, moved = c->op.bytes_moved;
-    uint8_t *member = idxdd_translate(c->op.space, address, false, &contiguous);
-    if (!member || contiguous < 64) {
-        enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 64);
-        if (help == HELP_WAITS)
-            return ADVANCE_WAITS;
-        member = help == HELP_DONE ? agent_memory(c) : NULL;
-    }
-    if (!member) {
-        c->in_batch = 0; /* the fault is the Batch's own */
-        memcpy(c->op.desc, c->batch_desc, 64);
-        return park_fault(e, p, c, OPERAND_LIST, address, false);
-    }
-    memcpy(c->op.desc, member, 64); /* copied once: what is checked is what is executed */
-    if ((c->batch_failed || c->batch_logged) && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
-        c->batch_failed = 1; /* a record that is not in memory yet counts: what comes next may read it */
-        batch_ends(e, p, c, BATCH_FAILED);
-        return ADVANCE_MORE;
-    }
-    c->in_batch = 1;
-    begin(c);
-    c->op.bytes_moved = moved;
-    return ADVANCE_MORE;
-}
-
-/* The lowest sequence number that is not finished, over the portals of `pasid`; UINT64_MAX if there is none. */
-uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid)
-{
-    uint64_t oldest = UINT64_MAX;
-    for (uint32_t i = 0; i < wq->portal_count; i++) {
-        const struct portal *p = wq->portals[i];
-        if (pasid != IDXDD_NO_PASID && p->pasid != pasid)
-            continue;
-        if (p->queue_count && p->queue_sequence[p->queue_head] < oldest)
-            oldest = p->queue_sequence[p->queue_head];
-        for (uint32_t at = p->first_context; at != NONE; at = e->context[at].next)
-            if (!e->context[at].limbo && e->context[at].sequence < oldest)
-                oldest = e->context[at].sequence;
-    }
-    return oldest;
-}
-
-/* Whose descriptors a drain of this portal waits for. */
-uint32_t drained_pasid(const struct wq *wq, const struct portal *p) { return wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid; }
-
-static enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c)
-{
-    struct wq *wq = &e->wq[p->wq];
-    if (oldest_unfinished(e, wq, drained_pasid(wq, p)) < c->sequence) {
-        if (c->state != CONTEXT_DRAINING) {
-            c->state = CONTEXT_DRAINING;
-            wq->draining++;
-            e->drains++;
-            if (p->current == (uint32_t)(c - e->context))
-                p->current = NONE;
-        }
-        return ADVANCE_WAITS;
-    }
-    if (c->state == CONTEXT_DRAINING) {
-        c->state = CONTEXT_RUNNING;
-        wq->draining--;
-        e->drains--;
-    }
-    c->phase = PHASE_READBACK;
-    return ADVANCE_MORE;
-}
-
-static enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct context *c)
-{
-    static const struct { uint32_t flag; uint8_t offset, operand; } readback[] = {{FLAG_OP16, 16, OPERAND_READBACK1}, {FLAG_OP17, 24, OPERAND_READBACK2}};
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t address = get64(c->op.desc + readback[i].offset), contiguous;
-        if (!(idxdd_flags(c->op.desc) & readback[i].flag) || c->readback > i || idxdd_translate(c->op.space, address, false, &contiguous))
-            continue;
-        enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 1);
-        if (help == HELP_WAITS)
-            return ADVANCE_WAITS;
-        if (help == HELP_NONE)
-            return park_fault(e, p, c, readback[i].operand, address, false);
-        c->readback = (uint8_t)(i + 1);
-    }
-    end_with(c, OK);
-    if (e->wq[p->wq].config.evl_drains)
-        end_logged(c, DRAIN_LOGGED);
     return ADVANCE_MORE;
 }
 
@@ -521,29 +383,3 @@ uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p)
     return NONE;
 }
 
-/* A drain whose predecessors are gone goes on. Called after turns that finished something. */
-void drains_look(struct idxdd_engine *e)
-{
-    const struct wq *of = NULL; /* whose oldest it is: found once for all drains of a WQ and PASID, a client may have hundreds */
-    uint32_t of_pasid = 0;
-    uint64_t oldest = 0;
-    for (uint32_t i = 0, left = e->drains; left && i < IDXDD_CONTEXTS; i++) {
-        struct context *c = &e->context[i];
-        if (c->state != CONTEXT_DRAINING)
-            continue;
-        left--;
-        const struct portal *p = e->portal[c->portal];
-        struct wq *wq = &e->wq[p->wq];
-        uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
-        if (wq != of || pasid != of_pasid) {
-            oldest = oldest_unfinished(e, wq, pasid);
-            of = wq;
-            of_pasid = pasid;
-        }
-        if (oldest == c->sequence) { /* nothing is older than itself */
-            c->state = CONTEXT_RUNNING;
-            wq->draining--;
-            e->drains--;
-        }
-    }
-}
