@@ -1,9 +1,9 @@
 """idxdd: the device loop. One thread, one epoll; nothing in it waits for idxdd-irq or for a client.
 
-Who writes what  this thread: register file (through Device), sessions, address tables, `clients` of the published page.
-                 The engine's thread: portals, records, counters. idxdd-irq: driver state, its published page, MMIO ring.
+Who writes what  this thread: register files (through Device), sessions, address tables, `clients` of the published page.
+                 The engine's thread: portals, records, counters. idxdd-irq: driver state, its published page, MMIO rings.
 Order            a turn: exits, MMIO writes, link, processes that died, at most one frame a client, new clients, timers.
-                 Asleep only after `loop_asleep` was stored and the MMIO ring was looked at again (protocols, sleeping).
+                 When it may sleep: hardware.py.
 Crash            killed, it leaves names in /dev/shm; the next start sweeps them. Clients see end of file at once.
 """
 
@@ -12,27 +12,30 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from idxdd.control.configfile import BadConfigFile, read_config
-from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
-from idxdd.control.protocol import VERSION, BadFrame, Request
+from idxdd.control.protocol import BadFrame, Request
 from idxdd.device.device import Device
-from idxdd.device.engineport import EXITS_PER_TURN_MAX, EnginePort
-from idxdd.device.profile import DSA2
-from idxdd.device.registerfile import BAR0_SIZE_BYTES
+from idxdd.device.profile import PROFILES
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
-from idxdd.native import LAYOUT, STOP_ABORT, Engine, Words
-from idxdd.service import admin, agents, portals, reports, sessions
+from idxdd.native import STOP_ABORT, Words
+from idxdd.service import admin, reports
 from idxdd.service.buffers import refusal
+from idxdd.service.ending import end_portals
+from idxdd.service.failure import DaemonFailed, as_failure
 from idxdd.service.gate import Gate
+from idxdd.service.hardware import Hardware, create_segment
 from idxdd.service.link import Frame, Link
-from idxdd.service.listen import Listener, SocketTaken, listen
+from idxdd.service.listen import Listener, listen
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
 from idxdd.service.notify import ready_fd, sd_notify
+from idxdd.service.operations import OPERATIONS
 from idxdd.service.portals import Channel, Channels
+from idxdd.service.published import Published
 from idxdd.service.reports import WqFacts
 from idxdd.service.sessions import Session, Sessions
 from idxdd.service.settings import Resolved, Settings
@@ -40,28 +43,12 @@ from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
 from idxdd.service.watchdog import Watchdog, period_s
-from idxdd.shm import memfd
-from idxdd.shm.bells import Bell, Vectors
-from idxdd.shm.clock import CLOCK
 from idxdd.shm.closed import Closed
-from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
-from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
-from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import InstanceLock
-from idxdd.shm.segment import Segment
 
-SHUTDOWN_S = 1.0
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 CHANNELS_PER_FRAME = 1
 COPIES_KEPT = 1024  # more than idxdd-irq has under way
-
-
-class DaemonFailed(Exception):
-    """The daemon cannot run; one line and an exit code."""
-
-    def __init__(self, text: str, exit_code: ExitCode) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 class Daemon:
@@ -86,7 +73,7 @@ class Daemon:
         self.gate = Gate(self)
         self.reload_asked = False
         self._stack = contextlib.ExitStack()
-        with contextlib.ExitStack() as stack, _as_failure():
+        with contextlib.ExitStack() as stack, as_failure():
             self._build(stack)
             self._stack = stack.pop_all()
 
@@ -102,14 +89,13 @@ class Daemon:
         self.generation = self._lock.generation
         self.loop = Loop()
         stack.callback(self.loop.close)
-        self._publish(stack)
-        self._engine(stack)
-        self.devices: dict[str, Device] = {}
-        self._mmio: list[DeviceMmio] = []
-        self._handed: list[dict[str, Any]] = []
-        self._device(stack, 0)
+        self.pages = Published(stack, self.generation)
+        self._state = create_segment(stack, self._lock.names.of("driver"), SEGMENT_SIZE)
+        profiles = [PROFILES[name] for name in self.settings.devices]
+        self.hardware = Hardware(stack, self._lock.names, self.pages.window, profiles, self.settings.spin_us)
+        self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)
-        self.sessions = Sessions(self, self._publish_clients)
+        self.sessions = Sessions(self, self.pages.clients)
         self._copied: dict[int, int] = {}
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
         self._supervisor = Supervisor(
@@ -137,69 +123,12 @@ class Daemon:
         return ours
 
     def _record_socket(self) -> None:
-        from pathlib import Path
-
         if self.settings.socket == self._listener.path:
             self._lock.record_sockets(Path(self.settings.socket))
 
-    def _publish(self, stack: contextlib.ExitStack) -> None:
-        """The two pages every client may read."""
-        size = _pages(LAYOUT["published_device"])
-        self._published_fd, window = memfd.create_published("idxdd-published-device", size)
-        stack.callback(os.close, self._published_fd)
-        self._published_window = window
-        self.published = Words(window)
-        stack.callback(self.published.release)
-        self.published.store32(LAYOUT["published_device.layout_version"], LAYOUT["layout_version"])
-        self.published.store32(LAYOUT["published_device.cores"], len(os.sched_getaffinity(0)))
-        self.published.store64(LAYOUT["published_device.generation"], self.generation)
-        size = _pages(LAYOUT["published_driver"])
-        self._driver_fd = memfd.create("idxdd-published-driver", size)
-        stack.callback(os.close, self._driver_fd)
-        driver = stack.enter_context(contextlib.closing(memfd.map_shared(self._driver_fd, size, writable=False)))
-        self.published_driver = Words(driver)
-        stack.callback(self.published_driver.release)
-        self._state = self._segment(stack, "driver", SEGMENT_SIZE)
-
-    def _segment(self, stack: contextlib.ExitStack, what: str, size: int) -> Segment:
-        segment = Segment.create(self._lock.names.of(what), size)
-
-        def close() -> None:
-            with contextlib.suppress(BufferError):  # the stopped engine still has a view; the name is gone, the process ends
-                segment.close()
-
-        stack.callback(close)
-        return segment
-
-    def _publish_clients(self, count: int) -> None:
-        self.published.store32(LAYOUT["published_device.clients"], count)
-
-    def _engine(self, stack: contextlib.ExitStack) -> None:
-        self.engine = Engine(self._published_window, spin_us=self.settings.spin_us)
-        self.port = EnginePort(self.engine, self._published_window)
-        stack.callback(self.port.close)
-        stack.callback(self.engine.stop)
-        self._mmio_bell = stack.enter_context(Bell())
-
-    def _device(self, stack: contextlib.ExitStack, index: int) -> None:
-        name = f"dsa{index}"
-        bar0 = self._segment(stack, f"{name}.bar0", BAR0_SIZE_BYTES)
-        ring = self._segment(stack, f"{name}.mmio", MMIO_SIZE)
-        host = self._segment(stack, f"{name}.evl", HOST_MEMORY_SIZE)
-        names = [self._lock.names.of(f"{name}.v{vector}") for vector in range(DSA2.vectors)]
-        vectors = stack.enter_context(Vectors(names))
-        mmio = DeviceMmio(ring.buffer)
-        stack.callback(mmio.close)
-        device = Device(index, name, DSA2, self.port, bar0.buffer, mmio, vectors.names, ring.buffer, host.buffer)
-        stack.callback(device.close)
-        self.devices[name] = device
-        self._mmio.append(mmio)
-        segments = {"bar0": bar0.name, "mmio": ring.name, "host": host.name}
-        self._handed.append({"name": name, "index": index, **segments, "semaphores": list(vectors.names)})
-
     def _register(self) -> None:
-        self.loop.register(self.engine.exit_bell, Rank.DEVICE, self._exits)
-        self.loop.register(self._mmio_bell.fd, Rank.DEVICE, lambda _events: self._mmio_bell.drain())
+        self.loop.register(self.engine.exit_bell, Rank.DEVICE, lambda _events: self.hardware.exits())
+        self.loop.register(self.hardware.bell.fd, Rank.DEVICE, lambda _events: self.hardware.bell.drain())
         self.loop.register(self._listener.sock.fileno(), Rank.LISTENER, lambda _: self.sessions.accept(self._listener.sock))
         self.loop.register(self._signals.fileno(), Rank.SIGNAL, self._taken)
 
@@ -213,7 +142,7 @@ class Daemon:
                 self._supervisor.start()
                 while self._ending is None:
                     self.turn()
-                self._shut_down()
+                self._end()
             finally:
                 self._supervisor.stop()
                 self.engine.stop()
@@ -222,36 +151,25 @@ class Daemon:
 
     def turn(self, *, block: bool = True) -> None:
         """One turn of the loop."""
-        worked = self._device_side()
+        worked = self.hardware.work()
         later, self._later = self._later, []
         for resume in later:
             resume(None)
         block = block and not worked and not later and not self._later and self._ending is None
         ready = self._sleep() if block else self.loop.wait(block=False)
-        self._device_side()
+        self.hardware.work()
         self.loop.handle(ready)
         self.loop.timers.run_due()
 
-    def _device_side(self) -> int:
-        """Exits, then MMIO writes; how much there was of what may go on at once."""
-        exits = self.port.dispatch()
-        return (exits >= EXITS_PER_TURN_MAX) + sum(device.tick() for device in self.devices.values())
-
     def _sleep(self) -> list[tuple[int, int]]:
         """Wait for anything, unless the driver has posted a write just now."""
-        quiet = sum(mmio.about_to_sleep() for mmio in self._mmio) == len(self._mmio)
-        if any(device.needs_ticks for device in self.devices.values()):
+        quiet = self.hardware.about_to_sleep()
+        if self.hardware.needs_ticks:
             self.loop.timers.call_later(LIVE_VALUES_S, lambda: None)
         try:
             return self.loop.wait(block=quiet)
         finally:
-            for mmio in self._mmio:
-                mmio.awake()
-
-    def _exits(self, _events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.engine.exit_bell)
-        self.port.dispatch()
+            self.hardware.awake()
 
     def _signalled(self, number: int, _frame: object) -> None:
         self._ending = signal.Signals(number).name
@@ -271,26 +189,13 @@ class Daemon:
         self._failure = self._failure or failure
         self._ending = self._ending or "failure"
 
-    def _shut_down(self) -> None:
-        """Every portal ends with DEVICE_GONE, so that no client waits for an answer that will not come."""
+    def _end(self) -> None:
+        """Clients learn that the device goes; everything else is the stack's."""
         if self._failure is None:
             self.log.info(f"{self._ending}: ending")
         sd_notify("STOPPING=1")
         self.loop.unregister(self._listener.sock.fileno())
-        open_portals = [portal for session in self.sessions for portal in session.portals.values() if not portal.closing]
-        left = len(open_portals)
-
-        def gone() -> None:
-            nonlocal left
-            left -= 1
-
-        for portal in open_portals:
-            self.port.portal_close(portal.engine_number, STOP_ABORT, Closed.DEVICE_GONE, then=gone)
-        deadline = CLOCK.deadline(SHUTDOWN_S)
-        self.loop.timers.call_later(SHUTDOWN_S, lambda: None)
-        while left and not deadline.expired:
-            self.port.dispatch()
-            self.loop.handle([pair for pair in self.loop.wait(block=True) if pair[0] == self.engine.exit_bell])
+        end_portals(self.sessions, self.hardware, self.loop)
 
     # ---- readiness -------------------------------------------------------------------------------------------------
 
@@ -300,7 +205,7 @@ class Daemon:
             "generation": self.generation,
             "state": self._state.name,
             "quirks": self.settings.quirks,
-            "devices": self._handed,
+            "devices": self.hardware.handed,
             "channels": [channel.arguments() for channel in channels],
         }
         groups = [channels[start : start + CHANNELS_PER_FRAME] for start in range(0, len(channels), CHANNELS_PER_FRAME)]
@@ -308,7 +213,7 @@ class Daemon:
             ({"descriptors": [channel.number for channel in group]}, [fd for channel in group for fd in channel.fds()])
             for group in groups
         ]
-        return arguments, [self._driver_fd, self._mmio_bell.fd, self._published_fd], following
+        return arguments, [self.pages.driver_fd, self.hardware.bell.fd, self.pages.device_fd], following
 
     def _adopted(self) -> None:
         def configure() -> Steps:
@@ -336,6 +241,21 @@ class Daemon:
     # ---- what sessions need ----------------------------------------------------------------------------------------
 
     @property
+    def devices(self) -> dict[str, Device]:
+        """By name: dsa0, dsa1, ..."""
+        return self.hardware.devices
+
+    @property
+    def published(self) -> Words:
+        """struct idxdd_published_device."""
+        return self.pages.device
+
+    @property
+    def published_driver(self) -> Words:
+        """struct idxdd_published_driver, read-only."""
+        return self.pages.driver
+
+    @property
     def irq_pid(self) -> int:
         """0 while there is none."""
         return self._supervisor.pid
@@ -350,8 +270,7 @@ class Daemon:
 
     def wq_accepts(self, wq: int) -> bool:
         """The device would take descriptors for this WQ (global index)."""
-        device = next(device for device in self.devices.values() if device.index == wq // reports.WQS_PER_DEVICE)
-        return device.wq_accepts(wq % reports.WQS_PER_DEVICE)
+        return self.hardware.accepts(wq)
 
     def barrier(self, resume: Resume, _fail: Fail) -> None:
         """Wait: the engine has left every old address table."""
@@ -411,102 +330,6 @@ class Daemon:
         except OSError as error:  # no descriptors left: the client's request fails, not the daemon
             raise refusal(error, request.op) from None
 
-    def hello(self) -> tuple[dict[str, Any], list[int]]:
-        answer = {
-            "version": VERSION,
-            "instance": self.settings.instance,
-            "generation": self.generation,
-            "pid": os.getpid(),
-            "irq_pid": self.irq_pid,
-            "max_frame": 65536,
-        }
-        return answer, [memfd.read_only(self._published_fd), memfd.read_only(self._driver_fd)]
-
-
-def _hello(daemon: Daemon, _session: Session) -> Steps:
-    return daemon.hello()
-    yield
-
-
-def _list(daemon: Daemon, _session: Session) -> Steps:
-    return (yield daemon.link.verb("list")), []
-
-
-def _stats(daemon: Daemon, _session: Session, after: int = 0) -> Steps:
-    return reports.stats(daemon, after), []
-    yield
-
-
-def _regs(daemon: Daemon, _session: Session, device: str) -> Steps:
-    return {"registers": reports.registers(_named(daemon, device))}, []
-    yield
-
-
-def _device_verb(name: str) -> Callable[..., Steps]:
-    def operation(daemon: Daemon, _session: Session, device: str) -> Steps:
-        yield daemon.link.verb(name, device=_named(daemon, device).index)
-        return {}, []
-
-    return operation
-
-
-def _wq_verb(name: str) -> Callable[..., Steps]:
-    def operation(daemon: Daemon, _session: Session, wq: str) -> Steps:
-        yield daemon.link.verb(name, wq=reports.wq_index(daemon.devices, wq))
-        return {}, []
-
-    return operation
-
-
-def _named(daemon: Daemon, name: str) -> Device:
-    device = daemon.devices.get(name)
-    if device is None:
-        raise Refused("ENOENT", f"device: no device {name!r} (there is {', '.join(daemon.devices)})")
-    return device
-
-
-OPERATIONS: dict[str, Callable[..., Steps]] = {
-    "hello": _hello,
-    "list": _list,
-    "stats": _stats,
-    "agent": agents.add,
-    "alloc": sessions.alloc,
-    "map": sessions.map_memory,
-    "unmap": sessions.unmap,
-    "free": sessions.free,
-    "open": lambda daemon, session, wq: portals.open_wq(daemon, session, wq),
-    "close": sessions.close,
-    "reopen": sessions.reopen,
-    "enable_device": _device_verb("enable_device"),
-    "disable_device": _device_verb("disable_device"),
-    "enable_wq": _wq_verb("enable_wq"),
-    "disable_wq": _wq_verb("disable_wq"),
-    "regs": _regs,
-    **admin.OPERATIONS,
-}
-
-
-# ---- starting ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _as_failure() -> Any:
-    """Every way the world can refuse a start, with its exit code."""
-    try:
-        yield
-    except InstanceTaken as error:
-        raise DaemonFailed(str(error), ExitCode.INSTANCE_TAKEN) from None
-    except SharedMemoryFull as error:
-        raise DaemonFailed(str(error), ExitCode.SHM_FULL) from None
-    except SocketTaken as error:
-        raise DaemonFailed(str(error), ExitCode.SOCKET_TAKEN) from None
-    except ControlError as error:
-        raise DaemonFailed(str(error), error.exit_code) from None
-    except IdxdError as error:
-        raise DaemonFailed(str(error), ExitCode.NO_PERMISSION) from None
-    except PermissionError as error:
-        raise DaemonFailed(f"no permission: {error}", ExitCode.NO_PERMISSION) from None
-
 
 def _read_config(path: str | None, log: Log) -> Any:
     """accel-config's JSON as it is; idxdd-irq validates it and has the default for None."""
@@ -519,7 +342,3 @@ def _read_config(path: str | None, log: Log) -> Any:
     for warning in warnings:
         log.warning(f"configuration {path}: {warning}")
     return config
-
-
-def _pages(size: int) -> int:
-    return -(-size // 4096) * 4096

@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--instance", metavar="NAME", help="name of the private instance (default: a unique one)")
     run.add_argument("--config", metavar="FILE", help="accel-config's JSON")
     run.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
+    _device_option(run)
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
     config = commands.add_parser("config", help="show a daemon's settings").add_subparsers(dest="config", required=True)
     show = config.add_parser("show", help="each setting as a daemon started now would have it")
@@ -51,9 +52,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: IDXDD_SETTINGS, else by user)")
+    _device_option(parser)
     parser.add_argument("--quirk", action="append", metavar="DEF-NN", help="reproduce a known defect of the driver; repeat it")
     parser.add_argument("--log-level", metavar="LEVEL", help="error, warning, notice, info or debug")
     parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
+
+
+def _device_option(parser: argparse.ArgumentParser) -> None:
+    text = "a device: a profile's name (default: dsa2) or file; repeat it for dsa1, dsa2, ..."
+    parser.add_argument("--device", action="append", metavar="PROFILE", help=text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
     if not command:
         fail("run: no command: idxdd run -- COMMAND ...")
         return ExitCode.USAGE
-    return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us)
+    return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us, devices=options.device)
 
 
 def _service(options: argparse.Namespace) -> int:
@@ -101,6 +108,7 @@ def _resolve(options: argparse.Namespace) -> Resolved:
         "daemon.instance": options.instance,
         "daemon.socket": options.socket,
         "daemon.config": options.config,
+        "daemon.devices": options.device,
         "daemon.quirks": options.quirk,
         "daemon.spin_us": None if options.spin_us is None else str(options.spin_us),
         "log.level": options.log_level,
@@ -154,7 +162,8 @@ def _daemon(chosen: Settings, again: Callable[[], Resolved]) -> int:
         return ExitCode.IRQ_CANNOT_START
     serving = False
     try:
-        from idxdd.service.daemon import Daemon, DaemonFailed
+        from idxdd.service.daemon import Daemon
+        from idxdd.service.failure import DaemonFailed
         from idxdd.service.logs import Log, forward
 
         log = Log()

@@ -25,7 +25,14 @@ DIRECTORY_PREFIX = "idxdd-run-"
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
-def run(command: Sequence[str], *, instance: str | None = None, config: str | None = None, spin_us: int | None = None) -> int:
+def run(
+    command: Sequence[str],
+    *,
+    instance: str | None = None,
+    config: str | None = None,
+    spin_us: int | None = None,
+    devices: Sequence[str] | None = None,
+) -> int:
     """The command's exit status, 128 + n if signal n ended it; a code of the table if there was no daemon to run it with."""
     found = shutil.which(command[0])
     if found is None:
@@ -35,7 +42,9 @@ def run(command: Sequence[str], *, instance: str | None = None, config: str | No
     name = instance or f"run-{os.getpid()}"
     with _quiet(), _directory() as directory:
         path = os.path.join(directory, "s")
-        daemon = _Daemon(name, path, config, spin_us)
+        options = [] if config is None else ["--config", config]
+        options += [] if spin_us is None else ["--spin-us", str(spin_us)]
+        daemon = _Daemon(name, path, [*options, *(word for device in devices or () for word in ("--device", device))])
         try:
             code = daemon.wait_ready()
             if code is not None:
@@ -73,12 +82,11 @@ def _directory() -> Iterator[str]:
 class _Daemon:
     """Our private idxdd, in its own process group."""
 
-    def __init__(self, instance: str, path: str, config: str | None, spin_us: int | None) -> None:
+    def __init__(self, instance: str, path: str, chosen: Sequence[str]) -> None:
         self._ready, theirs = os.pipe()
         options = ["serve", "--instance", instance, "--socket", path, "--ready-fd", str(theirs), "--die-with-parent"]
         options += ["--settings", ""]  # a private instance is the same on every machine; the environment still counts
-        options += ["--config", config] if config is not None else []
-        options += ["--spin-us", str(spin_us)] if spin_us is not None else []
+        options += chosen
         # posix_spawn, so that PDEATHSIG's parent is this thread, which lives as long as we do
         self.pid = os.posix_spawn(
             sys.executable,

@@ -19,6 +19,8 @@ SPIN_US_MAX = 1_000_000
 AGENT_TIMEOUT_MS = 1000
 AGENT_TIMEOUT_MS_MAX = 60_000
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,32}")
+DEVICES_DEFAULT = ("dsa2",)
+DEVICES_MAX = 4  # LAYOUT["devices_max"]; the native module is loaded later
 WQ_NAME = re.compile(r"dsa[0-9]{1,2}/wq[0-9]{1,2}\.[0-9]{1,2}")
 FILE_BYTES_MAX = 1 << 20
 SETTINGS_VARIABLE = "IDXDD_SETTINGS"
@@ -62,6 +64,8 @@ class Settings:
     ready_fd: int | None = None
     parent_dies: bool = False
     quirks: tuple[str, ...] = ()
+    devices: tuple[str, ...] = DEVICES_DEFAULT
+    """Profile of dsa0, of dsa1, ...: a name of the package's, or the path of a file."""
 
 
 # ---- values -----------------------------------------------------------------------------------------------------------
@@ -142,6 +146,16 @@ def _quirks(value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _devices(value: Any) -> tuple[str, ...]:
+    """A profile each; the environment has them between commas. A path has a slash or ends in .toml."""
+    profiles = value.split(",") if isinstance(value, str) else value
+    if not isinstance(profiles, list) or not all(isinstance(one, str) and one and "\0" not in one for one in profiles):
+        raise ValueError(f"{value!r:.60} must be a list of profiles such as dsa2, or paths of files")
+    if not 0 < len(profiles) <= DEVICES_MAX:
+        raise ValueError(f"has {len(profiles)} devices; there may be 1 to {DEVICES_MAX}")
+    return tuple(os.path.abspath(one) if os.sep in one or one.endswith(".toml") else one for one in profiles)
+
+
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{value!r:.60} must be a path")
@@ -160,6 +174,13 @@ class Setting:
     parse: Callable[[Any], Any]
     default: Any
     reloads: bool = False
+    repeated: str = ""
+    """Name of the option that is given once for each element."""
+
+    @property
+    def option(self) -> str:
+        """As the command line has it."""
+        return "--" + (self.repeated or self.name.partition(".")[2].replace("_", "-"))
 
 
 def _limit(name: str, low: int, high: int) -> Setting:
@@ -177,7 +198,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.config", "IDXDD_CONFIG", _path, None),
     Setting("daemon.spin_us", "IDXDD_SPIN_US", _number(0, SPIN_US_MAX), None),
     Setting("daemon.agent_timeout_ms", "IDXDD_AGENT_TIMEOUT_MS", _number(1, AGENT_TIMEOUT_MS_MAX), AGENT_TIMEOUT_MS),
-    Setting("daemon.quirks", "IDXDD_QUIRKS", _quirks, ()),
+    Setting("daemon.devices", "IDXDD_DEVICES", _devices, DEVICES_DEFAULT, repeated="device"),
+    Setting("daemon.quirks", "IDXDD_QUIRKS", _quirks, (), repeated="quirk"),
     Setting("log.level", "IDXDD_LOG_LEVEL", _word(*LOG_LEVELS), "info", reloads=True),
     Setting("log.format", "IDXDD_LOG_FORMAT", _word(*LOG_FORMATS), "auto", reloads=True),
     _limit("buffers_max", 0, 65536),
@@ -223,6 +245,7 @@ class Resolved:
             ready_fd=ready_fd,
             parent_dies=parent_dies,
             quirks=values["daemon.quirks"],
+            devices=values["daemon.devices"],
         )
 
 
@@ -268,7 +291,7 @@ def _given(
 ) -> tuple[Any, str, str]:
     """Value, kind of origin, and the origin in words."""
     if options.get(setting.name) is not None:
-        return options[setting.name], OPTION, f"option --{setting.name.partition('.')[2].replace('_', '-')}"
+        return options[setting.name], OPTION, f"option {setting.option}"
     if environ.get(setting.variable):
         return environ[setting.variable], ENVIRONMENT, f"environment {setting.variable}"
     section, _, key = setting.name.partition(".")
