@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from idxdd.driver import bind, evl, irq, resubmit, revoke
 from idxdd.driver.adopt import adopt_device, adopt_gates, settle_device
-from idxdd.driver.config import DEFAULT_CONFIG, DeviceConfig, WqConfig, parse_config
+from idxdd.driver.config import DeviceConfig, WqConfig, parse_config
 from idxdd.driver.configure import apply_wq_attributes
+from idxdd.driver.defaults import default_config
 from idxdd.driver.describe import describe_device
 from idxdd.driver.device import Device, drain_pasid
 from idxdd.driver.load import VERBS, check_driver_name
@@ -345,9 +346,12 @@ class Driver:
     def _verb_configure(self, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
         _close_all(fds)
         config = arguments.get("config")
-        return ("driver", 0), self._configure(DEFAULT_CONFIG if config is None else config)
+        return ("driver", 0), self._configure(config)
 
     def _configure(self, config: Any) -> Steps:
+        """None: the default of every device there is."""
+        if config is None:
+            config = default_config((device.index, device.caps) for device in self.devices.values())
         configs = self._parse(config)
         text = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
         if text != self.state.load_config():
