@@ -214,13 +214,13 @@ def abort_pasid(device: Device, operand: int, running: Running) -> None:
 
 def request_int_handle(device: Device, operand: int, running: Running) -> None:
     entry = operand & TABLE_INDEX_BITS
-    error = CmdErr.INVAL_INT_IDX if operand & TABLE_IMS else device.interrupts.request_handle(entry)
-    running.end(error, entry if error is CmdErr.SUCCESS else 0)
+    error, handle = (CmdErr.INVAL_INT_IDX, 0) if operand & TABLE_IMS else device.interrupts.request_handle(entry)
+    running.end(error, handle)
 
 
 def release_int_handle(device: Device, operand: int, running: Running) -> None:
-    entry = operand & TABLE_INDEX_BITS
-    running.end(CmdErr.INVAL_INT_IDX if operand & TABLE_IMS else device.interrupts.release_handle(entry))
+    handle = operand & TABLE_INDEX_BITS
+    running.end(CmdErr.INVAL_INT_IDX if operand & TABLE_IMS else device.interrupts.release_handle(handle))
 
 
 # ---- the table ---------------------------------------------------------------------------------------------------------------

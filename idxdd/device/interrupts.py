@@ -5,7 +5,7 @@ Two paths        completion interrupts are raised by the engine, by handle; what
                  occupancy interrupts are raised from here; permissions do not apply to those (registers.md section 2.6).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from typing_extensions import Buffer
 
@@ -23,8 +23,15 @@ GATES: dict[InterruptCause, Callable[[GENCTRL], bool]] = {
 """A cause whose gate is closed is not even set. The other causes have their gate where they arise: CMD.int_req, WQCFG."""
 
 
+HANDLES_MAX = native.LAYOUT["handles_max"]
+"""Numbers a handle of one device can have."""
+
+
 class Interrupts:
-    """Vectors 0..profile.vectors - 1 of one device, and its interrupt handles (handle = table index)."""
+    """Vectors 0..profile.vectors - 1 of one device, and its interrupt handles.
+
+    A handle is its entry's table index, until it is revoked: then the next request answers another number, so that who still
+    uses the old one is told so (0x19), and who asks again sees that something changed."""
 
     def __init__(
         self,
@@ -45,7 +52,8 @@ class Interrupts:
         self._semaphores = list(semaphores)
         self._mmio_buffer = mmio_buffer
         self._masked: set[int] = set()
-        self._handles: set[int] = set()
+        self._handles: dict[int, int] = {}  # handle: entry
+        self._revocations = [0] * vectors
         self.causes_raised = self.entries_raised = 0
         for entry in range(vectors):
             self._configure(entry)
@@ -77,6 +85,10 @@ class Interrupts:
         elif entry < self._registers.profile.vectors:
             self._post(entry)
 
+    def raise_handle(self, handle: int) -> None:
+        """As raise_entry, for a handle that is valid."""
+        self.raise_entry(self._handles[handle])
+
     def _post(self, entry: int) -> None:
         self.entries_raised += 1
         self._port.engine.vector_post(self._global(entry))
@@ -89,16 +101,23 @@ class Interrupts:
         for entry in entries:
             self._port.engine.vector_clear(self._global(entry))
             self._apply_mask(entry)
-        self._handles = set() if self.handles_by_command else set(entries)
+        for handle in list(self._handles):
+            self._forget_handle(handle)
+        self._revocations = [0] * len(entries)
+        self._handles = {} if self.handles_by_command else {entry: entry for entry in entries}
         self.refresh_permissions()
 
-    def revoke_handles(self) -> bool:
-        """Every handle that was given becomes invalid, and the driver is told, if there was one (registers.md section 5)."""
-        if not self.handles_by_command or not self._handles:
-            return False
-        self._handles.clear()
-        self.refresh_permissions()
-        return self.raise_cause(InterruptCause.INT_HANDLE_REVOKED)
+    def revoke_handles(self, chosen: Collection[int] | None = None) -> list[int]:
+        """The chosen handles (all of them) become invalid, and the driver is told if there was one (registers.md section 5);
+        returns those that were revoked."""
+        given = self._handles if self.handles_by_command else {}
+        revoked = sorted(handle for handle in given if chosen is None or handle in chosen)
+        for handle in revoked:
+            self._revocations[self._handles[handle]] += 1
+            self._forget_handle(handle)
+        if revoked:
+            self.raise_cause(InterruptCause.INT_HANDLE_REVOKED)
+        return revoked
 
     # ---- MSI-X -----------------------------------------------------------------------------------------------------
 
@@ -141,22 +160,31 @@ class Interrupts:
 
     # ---- handles ---------------------------------------------------------------------------------------------------
 
-    def request_handle(self, entry: int) -> CmdErr:
-        """Make the handle of this entry valid; one that is out already is given again."""
-        if entry >= self._registers.profile.vectors:
-            return CmdErr.INVAL_INT_IDX
-        if entry not in self._handles and len(self._handles) >= self._registers.profile.int_handles_max:
-            return CmdErr.NO_HANDLE
-        self._handles.add(entry)
-        self._refresh_handle(entry)
-        return CmdErr.SUCCESS
+    @property
+    def handles(self) -> Mapping[int, int]:
+        """Those that are valid now, with the entry each stands for."""
+        return self._handles
 
-    def release_handle(self, entry: int) -> CmdErr:
+    def request_handle(self, entry: int) -> tuple[CmdErr, int]:
+        """Make a handle for this entry; one that is out already is given again."""
+        if entry >= self._registers.profile.vectors:
+            return CmdErr.INVAL_INT_IDX, 0
+        for handle, given in self._handles.items():
+            if given == entry:
+                return CmdErr.SUCCESS, handle
+        if len(self._handles) >= self._registers.profile.int_handles_max:
+            return CmdErr.NO_HANDLE, 0
+        vectors = self._registers.profile.vectors
+        handle = entry + vectors * (self._revocations[entry] % (HANDLES_MAX // vectors))
+        self._handles[handle] = entry
+        self._refresh_handle(handle)
+        return CmdErr.SUCCESS, handle
+
+    def release_handle(self, handle: int) -> CmdErr:
         """Descriptors that still name it end with 0x19."""
-        if entry not in self._handles:
+        if handle not in self._handles:
             return CmdErr.INVAL_INT_IDX
-        self._handles.discard(entry)
-        self._refresh_handle(entry)
+        self._forget_handle(handle)
         return CmdErr.SUCCESS
 
     def is_handle(self, handle: int) -> bool:
@@ -166,21 +194,31 @@ class Interrupts:
     def refresh_permissions(self) -> None:
         """Tell the engine all handles again, after MSIXPERM changed as a whole."""
         for entry in range(self._registers.profile.vectors):
-            self._refresh_handle(entry)
+            if entry not in self._handles:
+                self._forget_handle(entry)
+        for handle in self._handles:
+            self._refresh_handle(handle)
 
-    def _refresh_handle(self, entry: int) -> None:
+    def _refresh_handle(self, handle: int) -> None:
+        entry = self._handles[handle]
         permission = self._registers.read(MSIXPERM, entry)
         self._port.engine.handle_config(
             self._device,
-            entry,
-            self._global(entry) if entry in self._handles else None,
+            handle,
+            self._global(entry),
             pasid_en=permission.pasid_en,
             pasid=permission.pasid,
             ignore=permission.ignore,
         )
 
+    def _forget_handle(self, handle: int) -> None:
+        self._handles.pop(handle, None)
+        self._port.engine.handle_config(self._device, handle, None)
+
     def _permission_written(self, write: BusWrite) -> None:
-        self._refresh_handle(write.index)
+        for handle, entry in self._handles.items():
+            if entry == write.index:
+                self._refresh_handle(handle)
 
     def _global(self, entry: int) -> int:
         return self._device * VECTORS_PER_DEVICE + entry

@@ -205,7 +205,7 @@ class Wqs:
         if armed and wq.occupancy <= wq.occupancy_limit and self._interrupts.is_handle(wq.occupancy_inth):
             self._registers.set(WQCFG, wq_id, occupancy_int_generated=True)
             self.occupancy_interrupts += 1
-            self._interrupts.raise_entry(wq.occupancy_inth)
+            self._interrupts.raise_handle(wq.occupancy_inth)
 
     def _written(self, write: BusWrite) -> None:
         if write.dword == DWORD_THRESHOLD and self.state(write.index) is WqState.ENABLED and write.before != write.after:

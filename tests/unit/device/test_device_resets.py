@@ -212,17 +212,36 @@ def test_a_device_returns_as_new() -> None:
 
 
 def test_revoked_handles_are_invalid_until_requested_again(driver: MockDriver) -> None:
-    """INTCAUSE 31 and no handle left; the same request gives a valid one again."""
+    """INTCAUSE 31 and no handle left; the same request gives another number: who compares sees that it was revoked."""
     assert not driver.device.interrupts.revoke_handles(), "nothing to revoke: nobody is told"
     assert driver.read(INTCAUSE).raw == 0
     driver.command(Command.REQUEST_INT_HANDLE, 3)
     driver.command(Command.REQUEST_INT_HANDLE, 4)
-    assert driver.device.interrupts.revoke_handles()
+    assert driver.device.interrupts.revoke_handles() == [3, 4]
     assert driver.read(INTCAUSE).raw == 1 << 31
     assert (driver.fake.handles[0, 3], driver.fake.handles[0, 4]) == (None, None)
     assert driver.command(Command.RELEASE_INT_HANDLE, 3) is CmdErr.INVAL_INT_IDX
     assert driver.command(Command.REQUEST_INT_HANDLE, 3) is CmdErr.SUCCESS
-    assert driver.fake.handles[0, 3] is not None
+    assert (driver.read(CMDSTS).result, driver.fake.handles[0, 3]) == (12, None)
+    assert driver.fake.handles[0, 12] == {"vector": 3, "pasid_en": False, "pasid": 0, "ignore": False}
+    driver.write(MSIXPERM.encode(pasid_en=True, pasid=7), 3)
+    assert driver.fake.handles[0, 12]["pasid"] == 7, "the entry's permission goes with the new number"
+
+
+def test_one_handle_is_revoked_and_the_others_stay(driver: MockDriver) -> None:
+    """A platform that moves one interrupt; numbers come round without meeting a handle that is out."""
+    driver.command(Command.REQUEST_INT_HANDLE, 4)
+    seen = set()
+    for _ in range(60):
+        driver.command(Command.REQUEST_INT_HANDLE, 3)
+        handle = driver.read(CMDSTS).result
+        assert driver.device.interrupts.revoke_handles([handle, 99]) == [handle]
+        assert driver.fake.handles[0, handle] is None
+        seen.add(handle)
+    assert len(seen) == 28
+    assert max(seen) < 256
+    assert driver.fake.handles[0, 4]["vector"] == 4
+    assert driver.device.interrupts.revoke_handles([3]) == [], "nobody has it"
 
 
 def test_handles_that_are_table_indices_cannot_be_revoked() -> None:
