@@ -13,6 +13,7 @@ from idxd_client.channel import KernelChannel
 from idxd_client.completions import Completion
 from idxd_client.connection import Connection, connect
 from idxd_client.descriptors import Descriptor
+from idxd_client.dif import DifDestination, DifFormat, DifSource
 from idxd_client.errors import (
     ClosedReason,
     DaemonAbsent,
@@ -48,6 +49,9 @@ __all__ = [
     "DescriptorArray",
     "DescriptorError",
     "DeviceGone",
+    "DifDestination",
+    "DifFormat",
+    "DifSource",
     "Flag",
     "ForkedHandle",
     "HandleClosed",

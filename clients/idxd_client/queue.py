@@ -7,13 +7,12 @@ import contextlib
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from idxd_client.buffers import Operand
 from idxd_client.completions import WAIT_TIMEOUT_S, Completion
 from idxd_client.descriptors import Descriptor
 from idxd_client.errors import ForkedHandle, HandleClosed, IdxdError, WaitTimeout
+from idxd_client.operations import Operations
 from idxd_client.results import Result
 from idxdd import native
 
@@ -35,7 +34,7 @@ class Closed:
         raise self._error(self._text)
 
 
-class Queue(ABC):
+class Queue(Operations, ABC):
     """Submits descriptors and settles their completions. Threads of one process may share it."""
 
     name: str
@@ -138,56 +137,11 @@ class Queue(ABC):
         if dispatcher is not None:
             dispatcher.stop()
 
-    # ---- operations as plain calls ----------------------------------------------------------------------------------------
-
     def run(self, descriptor: Descriptor, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
         """Submit, wait, and raise unless it succeeded; `timeout` bounds both together."""
         deadline = time.monotonic() + timeout
         completion = self.submit(descriptor, timeout=timeout)
         return completion.result(max(0.0, deadline - time.monotonic())).raise_for_status()
-
-    def noop(self, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """One round trip."""
-        return self.run(Descriptor.noop(), timeout=timeout)
-
-    def drain(self, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """Until everything submitted to this WQ before has completed."""
-        return self.run(Descriptor.drain(), timeout=timeout)
-
-    def memmove(self, dst: Operand, src: Operand, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """Copy bytes; the ranges may overlap."""
-        return self.run(Descriptor.memmove(dst, src, size), timeout=timeout)
-
-    def fill(self, dst: Operand, pattern: int | bytes, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """Repeat a pattern of 8 or 16 bytes."""
-        return self.run(Descriptor.fill(dst, pattern, size), timeout=timeout)
-
-    def compare(self, first: Operand, second: Operand, size: int | None = None, *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """`result.equal`, and `bytes_completed` = offset of the first difference."""
-        return self.run(Descriptor.compare(first, second, size), timeout=timeout)
-
-    def crc(
-        self, src: Operand, size: int | None = None, *, seed: int = 0, crc64: bool = False, timeout: float = WAIT_TIMEOUT_S
-    ) -> int:
-        """CRC-32C, or CRC-64/NVME."""
-        return self.run(Descriptor.crc(src, size, seed=seed, crc64=crc64), timeout=timeout).crc
-
-    def copy_crc(
-        self,
-        dst: Operand,
-        src: Operand,
-        size: int | None = None,
-        *,
-        seed: int = 0,
-        crc64: bool = False,
-        timeout: float = WAIT_TIMEOUT_S,
-    ) -> int:
-        """Copy, and the CRC of it."""
-        return self.run(Descriptor.copy_crc(dst, src, size, seed=seed, crc64=crc64), timeout=timeout).crc
-
-    def batch(self, members: Sequence[Descriptor], *, timeout: float = WAIT_TIMEOUT_S) -> Result:
-        """Several descriptors as one; `result.members`."""
-        return self.run(Descriptor.batch(members), timeout=timeout)
 
     # ---- life -------------------------------------------------------------------------------------------------------------
 

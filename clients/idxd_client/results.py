@@ -17,6 +17,9 @@ RECORD_BYTES = 32
 _STATUSES: dict[int, CompletionStatus] = {int(status): status for status in CompletionStatus}
 _OPCODES: dict[int, Opcode] = {int(opcode): opcode for opcode in Opcode}
 _MAY_SAY_WRITE = frozenset({0x03, 0x04, 0x06, 0x1A, 0x1F})
+_COMPARES = (Opcode.COMPARE, Opcode.COMPVAL)
+_DELTA_RESULTS = ("equal", "different", "does not fit")
+_DIF_ERRORS = {0x01: "guard", 0x02: "application tag", 0x04: "reference tag", 0x08: "all-ones field"}
 _NOT_FAILED = (CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED)
 
 
@@ -87,13 +90,30 @@ class Result:
         return _number(self.record, 16, 3) if self.status == CompletionStatus.INVALID_FLAGS else 0
 
     @property
+    def dif_error(self) -> str:
+        """Status DIF_ERR: what of the block's field was wrong."""
+        if self.status != CompletionStatus.DIF_ERR:
+            return ""
+        return ", ".join(name for bit, name in _DIF_ERRORS.items() if self.result & bit) or f"{self.result:#04x}"
+
+    @property
+    def source_tags(self) -> tuple[int, int]:
+        """DIF check, strip, update: (reference tag, application tag) for the next block; after a success or a page fault."""
+        return _number(self.record, 16, 4), _number(self.record, 22, 2)
+
+    @property
+    def destination_tags(self) -> tuple[int, int]:
+        """DIF insert, update, DIX: the same of the destination."""
+        return _number(self.record, 24, 4), _number(self.record, 30, 2)
+
+    @property
     def ok(self) -> bool:
         """Success, whatever a predicate said."""
         return self.status in _NOT_FAILED
 
     @property
     def equal(self) -> bool:
-        """Compare: no difference was found."""
+        """Compare, create delta: no difference was found."""
         return self.ok and self.result == 0
 
     def raise_for_status(self, doing: str | None = None) -> Result:
@@ -114,7 +134,11 @@ class Result:
             parts = [f"status {self.status:#04x} {self.status.name}"]
         else:
             parts = [f"status {self.status:#04x}"]
-        if self.status == CompletionStatus.INVALID_FLAGS:
+        if self.ok:
+            parts += self._outcome()
+        elif self.status == CompletionStatus.DIF_ERR:
+            parts.append(f"{self.dif_error} wrong after {self.bytes_completed} good bytes")
+        elif self.status == CompletionStatus.INVALID_FLAGS:
             parts.append(f"flags {self.invalid_flags:#08x}")
         elif self.status in _MAY_SAY_WRITE:
             parts.append(f"{'writing' if self.write_fault else 'reading'} {self.fault_address:#x}")
@@ -123,6 +147,17 @@ class Result:
             bad = [f"{i}: {name_of(m.opcode)} {m.describe()}" for i, m in enumerate(self.members) if m.status != 0x01]
             parts.append(f"{self.bytes_completed} processed" + (f", member {bad[0]}" if bad else ""))
         return ", ".join(parts)
+
+    def _outcome(self) -> list[str]:
+        """What a success found out."""
+        if self.opcode in _COMPARES:
+            return [f"different at {self.bytes_completed}" if self.result else "equal"]
+        if self.opcode == Opcode.CR_DELTA:
+            found = _DELTA_RESULTS[self.result] if self.result < len(_DELTA_RESULTS) else f"result {self.result}"
+            return [found, f"record of {self.delta_record_size} bytes"]
+        if self.opcode in (Opcode.CRCGEN, Opcode.COPY_CRC):
+            return [f"crc {self.crc:#x}"]
+        return []
 
 
 def name_of(opcode: int) -> str:
