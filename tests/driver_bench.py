@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from idxdd.driver.config import DEFAULT_CONFIG
 from idxdd.driver.driver import DeviceWindow, Driver
 from idxdd.driver.state import SEGMENT_SIZE
+from idxdd.driver.steps import POINTS, number_of
 from idxdd.driver.wq import Wq
 from idxdd.native import LAYOUT, Words
 from idxdd.shm import memfd
@@ -24,51 +26,14 @@ class Killed(BaseException):
     """The driver process ends here."""
 
 
-class CountingWords:
-    """Words whose every store is a place to be killed at, before it happens."""
-
-    def __init__(self, words: Words, step: Callable[[], None]) -> None:
-        self._words, self._step = words, step
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._words, name)
-        if not name.startswith(("store", "exchange")):
-            return method
-
-        def store(*arguments: int) -> Any:
-            self._step()
-            return method(*arguments)
-
-        return store
-
-
-class CountingNative:
-    """The native module for the driver: every call that stores something is a place to be killed at, before it."""
-
-    STORES = ("work_list", "pending_list", "adopt", "sweep", "complete", "relist", "set_status", "try_submit")
-
-    def __init__(self, native: Any, step: Callable[[], None]) -> None:
-        self._native, self._step = native, step
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._native, name)
-        if name in ("IrqChannel", "Portal"):
-            return lambda **arguments: CountingNative(value(**arguments), self._step)
-        if name not in self.STORES:
-            return value
-
-        def call(*arguments: Any) -> Any:
-            self._step()
-            return value(*arguments)
-
-        return call
-
-
 class DriverBench:
     """What idxdd keeps when its idxdd-irq dies: state, published page, device, channels, unanswered verbs."""
 
-    def __init__(self, device: MockDevice | None = None, quirks: Sequence[str] = ()) -> None:
-        """Patch the modules' Words with `counting` to be killed at stores of driver state and published words too."""
+    def __init__(self, device: MockDevice | None = None, quirks: Sequence[str] = (), *, counting: bool = False) -> None:
+        """`counting`: every point of idxdd/driver/steps.py is a step, at which the driver can be killed."""
+        self._counting = counting
+        self.passed: Counter[str] = Counter()
+        """How often each point was passed."""
         self.device = device or MockDevice()
         self.quirks = quirks
         self.state = bytearray(SEGMENT_SIZE)
@@ -107,6 +72,7 @@ class DriverBench:
         self.driver = Driver(
             self.state, self.published, [window], self._emit,
             published_device=self.published_device, generation=1, clock=self.clock, quirks=self.quirks,
+            step=self._at if self._counting else None,
         )  # fmt: skip
         self._number += 1
         fds = [fd for _, channel in self.channels.values() for fd in channel.handed_over()]
@@ -121,7 +87,6 @@ class DriverBench:
         self.mmio.close()
 
     def _emit(self, message: dict[str, Any]) -> None:
-        self._step()
         if message.get("what") == "copy":
             self.copying.append(message)
             if self.answer_asks:
@@ -181,8 +146,9 @@ class DriverBench:
         return self.answers[number]
 
     # ---- dying ----
-    def _step(self) -> None:
+    def _at(self, point: int) -> None:
         """Something another process could see is about to be stored; the budget of such steps may be spent."""
+        self.passed[POINTS[point]] += 1
         self.steps += 1
         if self.budget is not None:
             if self.budget == 0:
@@ -191,9 +157,12 @@ class DriverBench:
             self.budget -= 1
 
     def _posting(self, offset: int) -> None:
-        """Of the tables' entries, rewritten as a whole after a kill, two dwords stand for all."""
-        if offset < 0x400 or offset % 64 in (0, 8):
-            self._step()
+        """Of WQCFG and GRPCFG, rewritten as a whole after a kill, two dwords of an entry stand for all."""
+        if not self._counting:
+            return
+        point = self.mmio.point_of(offset)
+        if point not in ("mmio.WQCFG", "mmio.GRPCFG") or offset % 64 in (0, 8):
+            self._at(number_of(point))
 
     def survive(self, act: Callable[[], object]) -> None:
         """Do it and come to rest; a driver killed on the way is followed by the next."""

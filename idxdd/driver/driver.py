@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import bind, evl, irq, resubmit, revoke
+from idxdd.driver import bind, evl, irq, resubmit, revoke, steps
 from idxdd.driver.adopt import adopt_device, adopt_gates, settle_device
 from idxdd.driver.config import DeviceConfig, WqConfig, parse_config
 from idxdd.driver.configure import apply_wq_attributes
@@ -75,11 +75,13 @@ class Driver:
         generation: int = 0,
         clock: Clock = CLOCK,
         quirks: Sequence[str] = (),
+        step: steps.Step | None = None,
     ) -> None:
         """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link.
-        `published_device`: descriptor of struct idxdd_published_device, the caller's."""
-        self.state = StateSegment(state)
-        self.published = Words(published)
+        `published_device`: descriptor of struct idxdd_published_device, the caller's. `step`: called before each store."""
+        self._watch = steps.watcher(step)
+        self.state = StateSegment(state, self._watch.state)
+        self.published = self._watch.published(Words(published))
         self._published_device = published_device
         self._quirks = parse_quirks(quirks)
         self.clock = clock
@@ -89,12 +91,12 @@ class Driver:
         self._in_slot: dict[int, int] = {}
         self.configs: dict[str, DeviceConfig] = {}
         self.ready = False
-        self._emit = emit
+        self._emit = self._watch.link(emit)
         self._questions: dict[int, bool] = {}
         self._question = 0
         self._copies: dict[int, int | None] = {}
         self._held: list[tuple[int, str, Message, list[int]]] = []
-        self._vectors = {window.index: window.vectors for window in windows}
+        self._vectors = {window.index: self._watch.vectors(window.vectors) for window in windows}
         self._hand_over = irq.Handovers(
             self._queue_revoke, self._queue_halt, self._queue_fence, self._queue_resubmit, self._queue_fault
         )
@@ -528,10 +530,13 @@ class Driver:
             except (OSError, ValueError) as error:
                 raise DriverError(EINVAL, f"channel {number}: {error}") from error
             block.owner = number + 1
-            channel = Channel(number, wq, _integer(arguments, "pasid"), native, os.dup(fds[4]), portal, block, self.ask)
+            channel = Channel(
+                number, wq, _integer(arguments, "pasid"), self._watch.channel(native), os.dup(fds[4]),
+                self._watch.portal(portal), block, self.ask,
+            )  # fmt: skip
             self._in_slot[slot] = number
             if channel.live:
-                native.adopt()
+                channel.native.adopt()
             self.channels[number] = wq.channels[number] = channel
             return channel
         finally:

@@ -9,7 +9,7 @@ Limits           DEVICES_MAX devices, OPENS_MAX opens, CHANNELS_MAX kernel chann
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -216,15 +216,30 @@ _EVL_SIZE: Final = _EVL_FAULTS + FAULTS_MAX * FaultBlock.SIZE
 SEGMENT_SIZE: Final = _EVL + DEVICES_MAX * _EVL_SIZE
 
 
+def region_of(offset: int) -> tuple[str, int]:
+    """What lies at a byte of the segment: the kind of block, and the byte in it (steps.py names stores by this)."""
+    if offset < _DEVICES:
+        return "header", offset
+    for region, start, end, size in (
+        ("device", _DEVICES, _OPENS, DeviceBlock.SIZE),
+        ("open", _OPENS, _OPENS + OPENS_MAX * OpenBlock.SIZE, OpenBlock.SIZE),
+        ("channel", _CHANNELS, _CHANNELS + CHANNELS_MAX * ChannelBlock.SIZE, ChannelBlock.SIZE),
+    ):
+        if start <= offset < end:
+            return region, (offset - start) % size
+    at = (offset - _EVL) % _EVL_SIZE - _EVL_FAULTS
+    return ("fault", at % FaultBlock.SIZE) if at >= 0 else ("bits", offset)
+
+
 class StateSegment:
     """The whole segment."""
 
-    def __init__(self, buffer: Buffer) -> None:
-        """`buffer`: at least SEGMENT_SIZE bytes, writable."""
+    def __init__(self, buffer: Buffer, watch: Callable[[Words], Words] = lambda words: words) -> None:
+        """`buffer`: at least SEGMENT_SIZE bytes, writable. `watch` wraps what stores are made by (steps.py)."""
         self.memory = memoryview(buffer).cast("B")
         if self.memory.nbytes < SEGMENT_SIZE:
             raise ValueError(f"driver state: {self.memory.nbytes} bytes, needs {SEGMENT_SIZE}")
-        self.words = Words(self.memory)
+        self.words = watch(Words(self.memory))
         self.header = Header(self.words, 0)
 
     def device(self, index: int) -> DeviceBlock:

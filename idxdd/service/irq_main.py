@@ -15,9 +15,11 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from idxdd.control import protocol, wire
+from idxdd.driver import steps
 from idxdd.driver.driver import CHANNEL_FDS, DeviceWindow, Driver
 from idxdd.driver.state import SEGMENT_SIZE
 from idxdd.driver.workqueue import DriverError
@@ -76,6 +78,12 @@ class Process:
         self._channel_fds: dict[int, list[int]] = {}
         self._early: list[tuple[int, str, Message, list[int]]] = []
         self.ended = False
+        self._step: steps.Step | None = None
+        self._mmio: Callable[..., DriverMmio] = DriverMmio
+        page = steps.page_of_environment()
+        if page is not None:
+            self._stack.callback(page.close)
+            self._step, self._mmio = page.step, steps.watched_mmio(page.step)
 
     # ---- loop ------------------------------------------------------------------------------------------------------
     def run(self, stop_fd: int) -> None:
@@ -171,7 +179,7 @@ class Process:
         for device in message["devices"]:
             bar0 = self._segment(device["bar0"], BAR0_BYTES_MIN)
             ring = self._segment(device["mmio"], MMIO_SIZE, writable=True)
-            mmio = DriverMmio(bar0.buffer, ring.buffer, bell.ring, name=device["name"])
+            mmio = self._mmio(bar0.buffer, ring.buffer, bell.ring, name=device["name"])
             self._stack.callback(mmio.close)
             memory = HostMemory(self._segment(device["host"], HOST_MEMORY_SIZE, writable=True).buffer, device["index"])
             self._stack.callback(memory.close)
@@ -180,7 +188,7 @@ class Process:
         return Driver(
             state.buffer, published, windows, self.link.emit,
             published_device=published_device_fd, generation=message["generation"],
-            quirks=message.get("quirks", ()),
+            quirks=message.get("quirks", ()), step=self._step,
         )  # fmt: skip
 
     def _segment(self, name: str, size: int, *, writable: bool = False) -> Segment:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from idxdd.driver.steps import WatchedMmio
 from idxdd.native import LAYOUT, Words
 from idxdd.shm import bells, memfd
 from idxdd.shm.hostmemory import host_base
-from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio, DriverMmio
+from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.spec.codes import CmdErr, Command, DeviceState, InterruptCause, ResetType, WqState
 from idxdd.spec.layout import Register
 from idxdd.spec.limits import BAR0_BYTES_MIN
@@ -284,7 +285,7 @@ class MockDevice:
         return TracedMmio(self.bar0, self.ring, lambda: None, name=self.name, pump=self.pump)
 
 
-class TracedMmio(DriverMmio):
+class TracedMmio(WatchedMmio):
     """The driver's window, with every access in the order the driver made it: ("read" | "write", offset[, value])."""
 
     trace: list[tuple[str, int, int]]
@@ -295,6 +296,7 @@ class TracedMmio(DriverMmio):
         super().__init__(*args, **keywords)  # type: ignore[arg-type]
         self.trace = []
         self.on_post = lambda offset: None
+        self.step = lambda number: None
 
     def _load(self, offset: int, width: int) -> int:
         value = super()._load(offset, width)

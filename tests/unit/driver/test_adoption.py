@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
 
 import pytest
-from driver_bench import CountingNative, CountingWords, DriverBench, configured
+from driver_bench import DriverBench, configured
 
-from idxdd.driver import driver as driver_module
-from idxdd.driver import state as state_module
 from idxdd.driver.config import DEFAULT_CONFIG
 from idxdd.driver.state import COMMAND_VALID
-from idxdd.native import Words, _native
 from idxdd.spec.codes import Command, Flag, Opcode, WqState
 from idxdd.spec.records import Descriptor, EventLogEntry, RecordFaultEntry
 from idxdd.spec.registers import CMD, EVLSTATUS, SWERR
@@ -20,21 +16,6 @@ from idxdd.testing.mock_device import MockChannel, MockDevice
 SUCCESS, ABORTED = 0x01, 3
 KERNEL_WQ = 2
 SHARDS = 4
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> list[DriverBench]:
-    """Every store of the driver is a step of the bench in the list."""
-    benches: list[DriverBench] = []
-
-    def words(buffer: Any) -> Any:
-        return CountingWords(Words(buffer), lambda: benches[0]._step() if benches else None)
-
-    monkeypatch.setattr(state_module, "Words", words)
-    monkeypatch.setattr(driver_module, "Words", words)
-    native = CountingNative(_native, lambda: benches[0]._step() if benches else None)
-    monkeypatch.setattr(driver_module, "_native", native)
-    return benches
 
 
 Scenario = Callable[[DriverBench], None]
@@ -202,18 +183,14 @@ def _all_answered(bench: DriverBench) -> None:
     assert refused == []
 
 
-def _steps_of(scenario: Scenario, benches: list[DriverBench]) -> int:
+def _steps_of(scenario: Scenario) -> int:
     """How many steps it takes when nobody is killed."""
-    return _run(scenario, benches, None)
+    return _run(scenario, None).steps
 
 
-def _run(
-    scenario: Scenario, benches: list[DriverBench], kill_at: int | None, next_kill: Callable[[], int | None] = lambda: None
-) -> int:
-    benches.clear()
-    bench = DriverBench(MockDevice(evl=scenario in (_faults, _restarts, _recovers)))
+def _run(scenario: Scenario, kill_at: int | None, next_kill: Callable[[], int | None] = lambda: None) -> DriverBench:
+    bench = DriverBench(MockDevice(evl=scenario in (_faults, _restarts, _recovers)), counting=True)
     bench.next_budget = next_kill
-    benches.append(bench)
     try:
         if scenario is not _starts:
             bench.run()
@@ -222,30 +199,29 @@ def _run(
         scenario(bench)
         _all_answered(bench)
         assert kill_at is None or bench.kills or bench.budget is not None, "the kill went astray"
-        return bench.steps
+        return bench
     finally:
         bench.budget = None
         bench.close()
-        benches.clear()
 
 
 SCENARIOS = [_starts, _completes, _opens, _reports, _cycles, _restarts, _recovers, _resubmits, _revokes, _faults]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_unkilled(scenario: Scenario, counting: list[DriverBench]) -> None:
+def test_unkilled(scenario: Scenario) -> None:
     """The scenario itself."""
-    assert _steps_of(scenario, counting) > 5
+    assert _steps_of(scenario) > 5
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_at_every_step(scenario: Scenario, shard: int, counting: list[DriverBench]) -> None:
+def test_killed_at_every_step(scenario: Scenario, shard: int) -> None:
     """Wherever it dies: every verb is answered, every descriptor completed once, every error logged once."""
-    steps = _steps_of(scenario, counting)
+    steps = _steps_of(scenario)
     for kill_at in range(shard, steps, SHARDS):
         try:
-            _run(scenario, counting, kill_at)
+            _run(scenario, kill_at)
         except BaseException as error:
             error.add_note(f"killed at step {kill_at} of {steps}")
             raise
@@ -253,10 +229,10 @@ def test_killed_at_every_step(scenario: Scenario, shard: int, counting: list[Dri
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_killed_again_and_again(scenario: Scenario, seed: int, counting: list[DriverBench]) -> None:
+def test_killed_again_and_again(scenario: Scenario, seed: int) -> None:
     """Successors die too, also while they adopt: none of it is felt as long as one lives long enough for a step."""
     random = Random(f"{scenario.__name__} {seed}")
-    _run(scenario, counting, random.randrange(30), lambda: random.choice((random.randrange(40), random.randrange(400))))
+    _run(scenario, random.randrange(30), lambda: random.choice((random.randrange(40), random.randrange(400))))
 
 
 @pytest.fixture
