@@ -19,6 +19,7 @@
 #define IDXDD_PORTALS_MAX 2048u
 #define IDXDD_HANDLES_MAX 256u           /* interrupt handles of one device */
 #define IDXDD_RANGES_MAX 4096u          /* address ranges of one space */
+#define IDXDD_IDPT_MAX 256u              /* entries of one device's inter-domain permissions table */
 
 struct idxdd_engine;
 struct idxdd_interrupts;
@@ -42,11 +43,24 @@ struct idxdd_wq_config {
     uint8_t evl_drains;                 /* the event log is on and page requests are off: so does a drain's record (0x26) */
 };
 
+/* An entry of a device's inter-domain permissions table (registers.md 3.6). */
+struct idxdd_idpt_entry {
+    uint8_t usable;
+    uint8_t many;                       /* type 1: the submitters are bits of a map; else `submitter` alone */
+    uint8_t read, write, window_en, offset_mode;
+    uint32_t submitter;
+    uint64_t base, size, bitmap;        /* window; address of the map */
+    struct idxdd_space *space;          /* of the access PASID; NULL: nobody has it */
+    struct idxdd_space *bitmap_space;   /* where the map lies; NULL: all zeros */
+};
+
 enum idxdd_exit_kind {
     IDXDD_EXIT_ACK = 1,                 /* request `id` is done */
     IDXDD_EXIT_FAULT = 2,               /* parked: address not reachable (address, operand, write) */
     IDXDD_EXIT_ERROR = 3,               /* parked: status must be reported to the event log or SWERR; record_written tells whether a record went out */
+    IDXDD_EXIT_WINDOW = 5,              /* parked: an Update Window, to be checked and done in the table; FINISH or FAIL */
     IDXDD_EXIT_OVERFLOW = 4,            /* not parked: a dedicated WQ dropped `id` posted writes, or a tail was garbage (id = 0) */
+    IDXDD_EXIT_INJECTED = 5,            /* not parked: rule `id` (inject.h, EVENT) fired at the descriptor `desc` of this WQ and portal */
 };
 
 enum idxdd_resume {
@@ -58,7 +72,7 @@ enum idxdd_resume {
 
 struct idxdd_exit {
     uint32_t kind;
-    uint32_t id;                        /* ACK: request id; OVERFLOW: count */
+    uint32_t id;                        /* ACK: request id; OVERFLOW: count; INJECTED: the rule's id */
     uint32_t wq;                        /* global WQ index */
     uint32_t portal;                    /* engine's portal number */
     uint32_t context, generation;       /* to resume */
@@ -117,6 +131,9 @@ uint32_t idxdd_engine_agent_add(struct idxdd_engine *engine, const struct idxdd_
 uint32_t idxdd_engine_agent_remove(struct idxdd_engine *engine, struct idxdd_space *space);
 uint32_t idxdd_engine_resume(struct idxdd_engine *engine, uint32_t context, uint32_t generation, enum idxdd_resume action, uint8_t status);
 uint32_t idxdd_engine_barrier(struct idxdd_engine *engine);
+
+/* The entry from now on. `update`: by Update Window, whose drain waits for who uses what was before; else who uses it is cut off (0x2E). */
+uint32_t idxdd_engine_idpt_set(struct idxdd_engine *engine, uint32_t device, uint32_t handle, const struct idxdd_idpt_entry *entry, bool update);
 
 /* At once, from the device loop. */
 int idxdd_engine_portal_fenced(struct idxdd_engine *engine, uint32_t portal);
