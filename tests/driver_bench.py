@@ -218,9 +218,11 @@ class DriverBench:
 
 
 @contextmanager
-def configured(device: MockDevice | None = None, quirks: Sequence[str] = ()) -> Iterator[DriverBench]:
+def configured(
+    device: MockDevice | None = None, quirks: Sequence[str] = (), *, counting: bool = False
+) -> Iterator[DriverBench]:
     """A bench with the default configuration applied."""
-    bench = DriverBench(device, quirks)
+    bench = DriverBench(device, quirks, counting=counting)
     try:
         bench.run()
         answer = bench.verb("configure", config=DEFAULT_CONFIG)

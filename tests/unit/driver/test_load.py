@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from driver_bench import CountingWords, DriverBench, configured
+from driver_bench import DriverBench, configured
 
-from idxdd.driver import driver as driver_module
-from idxdd.driver import state as state_module
 from idxdd.driver.config import DEFAULT_CONFIG
-from idxdd.native import Words
 from idxdd.spec.codes import CmdErr, Command, DeviceState, DriverStatus, WqState
 
 WQ1 = "dsa0/wq0.1"
@@ -129,14 +126,9 @@ def test_a_failing_enable_puts_the_former_configuration_back(bench: DriverBench)
 
 
 @pytest.mark.parametrize("budget", range(0, 366, 12))
-def test_killed_anywhere_it_is_the_new_configuration(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+def test_killed_anywhere_it_is_the_new_configuration(budget: int) -> None:
     """The verb is repeated to the successor; at the end everything is as if nobody had been killed."""
-    benches: list[DriverBench] = []
-    counting = lambda buffer: CountingWords(Words(buffer), lambda: benches[0]._step() if benches else None)  # noqa: E731
-    monkeypatch.setattr(state_module, "Words", counting)
-    monkeypatch.setattr(driver_module, "Words", counting)
-    with configured() as bench:
-        benches.append(bench)
+    with configured(counting=True) as bench:
         bench.budget = budget
         number = 0
 
