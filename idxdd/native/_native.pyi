@@ -74,6 +74,7 @@ EXIT_ACK: Final[int]
 EXIT_FAULT: Final[int]
 EXIT_ERROR: Final[int]
 EXIT_OVERFLOW: Final[int]
+EXIT_WINDOW: Final[int]
 RESUME_RETRY: Final[int]
 RESUME_FAIL: Final[int]
 RESUME_FINISH: Final[int]
@@ -180,6 +181,27 @@ class Engine:
         self, device: int, handle: int, vector: int | None, *, pasid_en: bool = False, pasid: int = 0, ignore: bool = False
     ) -> None:
         """vector None: the handle is invalid (0x19)."""
+    def idpt_set(
+        self,
+        device: int,
+        handle: int,
+        *,
+        usable: bool,
+        many: bool,
+        submitter: int,
+        read: bool,
+        write: bool,
+        window_en: bool,
+        offset_mode: bool,
+        base: int,
+        size: int,
+        bitmap: int,
+        space: Space | None,
+        bitmap_space: Space | None,
+        update: bool,
+    ) -> int:
+        """An entry of the inter-domain permissions table from now on. `update`: by Update Window, which then waits for who
+        uses what was before; else who uses it is cut off (0x2E)."""
     def ring(self) -> None:
         """Wake the engine thread."""
     def statistics(self) -> dict[str, int]:

@@ -567,6 +567,36 @@ static PyObject *Engine_handle_config(EngineObject *self, PyObject *args, PyObje
     Py_RETURN_NONE;
 }
 
+static bool optional_space(PyObject *given, struct idxdd_space **space)
+{
+    if (given != Py_None && !PyObject_TypeCheck(given, &SpaceType)) {
+        PyErr_SetString(PyExc_TypeError, "idpt_set: a Space or None");
+        return false;
+    }
+    *space = given == Py_None ? NULL : ((SpaceObject *)given)->space;
+    return true;
+}
+
+static PyObject *Engine_idpt_set(EngineObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"device", "handle", "usable", "many", "submitter", "read", "write", "window_en", "offset_mode", "base", "size",
+                            "bitmap", "space", "bitmap_space", "update", NULL};
+    unsigned int device, handle, submitter;
+    int usable, many, read, write, window_en, offset_mode, update;
+    unsigned long long base, size, bitmap;
+    PyObject *space, *bitmap_space;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "II$ppIppppKKKOOp:idpt_set", names, &device, &handle, &usable, &many, &submitter, &read,
+                                     &write, &window_en, &offset_mode, &base, &size, &bitmap, &space, &bitmap_space, &update))
+        return NULL;
+    struct idxdd_idpt_entry entry = {
+        .usable = (uint8_t)usable, .many = (uint8_t)many, .read = (uint8_t)read, .write = (uint8_t)write, .window_en = (uint8_t)window_en,
+        .offset_mode = (uint8_t)offset_mode, .submitter = submitter, .base = base, .size = size, .bitmap = bitmap,
+    };
+    if (!optional_space(space, &entry.space) || !optional_space(bitmap_space, &entry.bitmap_space))
+        return NULL;
+    return request_id(idxdd_engine_idpt_set(self->engine, device, handle, &entry, update), "set an IDPT entry");
+}
+
 static PyObject *Engine_ring(EngineObject *self, PyObject *Py_UNUSED(ignored))
 {
     idxdd_engine_ring(self->engine);
@@ -612,6 +642,7 @@ static PyMethodDef Engine_methods[] = {
     {"vector_clear", (PyCFunction)Engine_vector_clear, METH_VARARGS, "Clear the PBA bit."},
     {"vector_post", (PyCFunction)Engine_vector_post, METH_VARARGS, "Raise a vector."},
     {"handle_config", KEYWORDS(Engine_handle_config), "Set an entry of the interrupt handle table."},
+    {"idpt_set", KEYWORDS(Engine_idpt_set), "Set an entry of the inter-domain permissions table."},
     {"ring", (PyCFunction)Engine_ring, METH_NOARGS, "Wake the engine."},
     {"statistics", (PyCFunction)Engine_statistics, METH_NOARGS, "Counters of the engine."},
     {NULL},
@@ -632,7 +663,8 @@ int idxdd_bind_engine(PyObject *module)
 {
     static const struct { const char *name; long value; } constants[] = {
         {"EXIT_ACK", IDXDD_EXIT_ACK}, {"EXIT_FAULT", IDXDD_EXIT_FAULT}, {"EXIT_ERROR", IDXDD_EXIT_ERROR},
-        {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"RESUME_RETRY", IDXDD_RESUME_RETRY}, {"RESUME_FAIL", IDXDD_RESUME_FAIL},
+        {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"EXIT_WINDOW", IDXDD_EXIT_WINDOW},
+        {"RESUME_RETRY", IDXDD_RESUME_RETRY}, {"RESUME_FAIL", IDXDD_RESUME_FAIL},
         {"RESUME_FINISH", IDXDD_RESUME_FINISH}, {"RESUME_RUN", IDXDD_RESUME_RUN}, {"STOP_DRAIN", IDXDD_STOP_DRAIN}, {"STOP_ABORT", IDXDD_STOP_ABORT},
     };
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)

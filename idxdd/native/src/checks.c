@@ -134,6 +134,8 @@ uint8_t idxdd_check(struct idxdd_operation *op)
         return IDXDD_STATUS_NOZERO_RESERVE;
     if (!limits->dedicated && !op->batch_member && load32(desc) & 0x7FF00000u)
         return IDXDD_STATUS_NOZERO_RESERVE;
+    if (rules->needs_pasid && !limits->pasid_enabled)
+        return IDXDD_STATUS_NO_PASID;
     if (rules->operands) {
         uint8_t status = rules->operands(op);
         if (status)

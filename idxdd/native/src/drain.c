@@ -25,24 +25,35 @@ uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, ui
 /* Whose descriptors a drain of this portal waits for. */
 uint32_t drained_pasid(const struct wq *wq, const struct portal *p) { return wq->config.limits.dedicated ? IDXDD_NO_PASID : p->pasid; }
 
+/* The portal goes on without it until drains_look finds that it may. */
+void drain_waits(struct idxdd_engine *e, struct portal *p, struct context *c)
+{
+    if (c->state == CONTEXT_DRAINING)
+        return;
+    c->state = CONTEXT_DRAINING;
+    e->wq[p->wq].draining++;
+    e->drains++;
+    if (p->current == (uint32_t)(c - e->context))
+        p->current = NONE;
+}
+
+void drain_goes_on(struct idxdd_engine *e, struct context *c)
+{
+    if (c->state != CONTEXT_DRAINING)
+        return;
+    c->state = CONTEXT_RUNNING;
+    e->wq[e->portal[c->portal]->wq].draining--;
+    e->drains--;
+}
+
 enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
     struct wq *wq = &e->wq[p->wq];
     if (oldest_unfinished(e, wq, drained_pasid(wq, p)) < c->sequence) {
-        if (c->state != CONTEXT_DRAINING) {
-            c->state = CONTEXT_DRAINING;
-            wq->draining++;
-            e->drains++;
-            if (p->current == (uint32_t)(c - e->context))
-                p->current = NONE;
-        }
+        drain_waits(e, p, c);
         return ADVANCE_WAITS;
     }
-    if (c->state == CONTEXT_DRAINING) {
-        c->state = CONTEXT_RUNNING;
-        wq->draining--;
-        e->drains--;
-    }
+    drain_goes_on(e, c);
     c->phase = PHASE_READBACK;
     return ADVANCE_MORE;
 }
@@ -78,18 +89,20 @@ void drains_look(struct idxdd_engine *e)
         if (c->state != CONTEXT_DRAINING)
             continue;
         left--;
+        if (c->phase == PHASE_USERS) {
+            if (window_settled(e, c))
+                drain_goes_on(e, c);
+            continue;
+        }
         const struct portal *p = e->portal[c->portal];
-        struct wq *wq = &e->wq[p->wq];
+        const struct wq *wq = &e->wq[p->wq];
         uint32_t pasid = c->op.limits->dedicated ? IDXDD_NO_PASID : p->pasid;
         if (wq != of || pasid != of_pasid) {
             oldest = oldest_unfinished(e, wq, pasid);
             of = wq;
             of_pasid = pasid;
         }
-        if (oldest == c->sequence) { /* nothing is older than itself */
-            c->state = CONTEXT_RUNNING;
-            wq->draining--;
-            e->drains--;
-        }
+        if (oldest == c->sequence) /* nothing is older than itself */
+            drain_goes_on(e, c);
     }
 }

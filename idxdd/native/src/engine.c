@@ -250,6 +250,7 @@ static void serve_request(struct idxdd_engine *e, const struct request *r)
         agent_remove(e, r->space);
         idxdd_space_unref(r->space);
         break;
+    case REQUEST_IDPT_SET: idpt_set(e, r); break;
     case REQUEST_BARRIER: break; /* between slices no pointer of an old table is held */
     }
     acknowledge(e, r->id);
@@ -543,7 +544,12 @@ void idxdd_engine_free(struct idxdd_engine *e)
             idxdd_agent_free(r->agent);
         else if (r->kind == REQUEST_AGENT_REMOVE)
             idxdd_space_unref(r->space);
+        else if (r->kind == REQUEST_IDPT_SET) {
+            idxdd_space_unref(r->idpt.space);
+            idxdd_space_unref(r->idpt.bitmap_space);
+        }
     }
+    idpt_forget(e);
     for (uint32_t i = 0; i < IDXDD_PORTALS_MAX; i++)
         if (e->portal[i])
             portal_free(e->portal[i]);

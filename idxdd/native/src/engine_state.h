@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "agent.h"
+#include "domains.h"
 #include "idxdd/engine.h"
 #include "interrupts.h"
 #include "space.h"
@@ -47,6 +48,7 @@ enum phase {
     PHASE_MEMBER,        /* Batch: fetch the next member */
     PHASE_DRAIN,
     PHASE_READBACK,
+    PHASE_USERS,         /* Update Window: the table is changed; until nobody uses what was there */
     PHASE_RECORD,
     PHASE_REPORT,        /* an error that the event log or SWERR must hear of */
     PHASE_INTERRUPT,
@@ -75,6 +77,8 @@ struct context {
     uint8_t batch_record_logged;     /* the Batch's own, while a member is in op */
     uint8_t batch_logged;            /* a member's record went to the event log */
     uint8_t batch_told;              /* an entry of this batch carried the first-error mark */
+    uint8_t domain_uses;             /* IDPT entries that op has resolved */
+    struct domain_use domain_use[2];
     uint16_t batch_id;               /* in the event log; IDXDD_BATCH_IDS: none yet */
     uint32_t vector;
 };
@@ -132,6 +136,7 @@ struct wq {
 enum request_kind {
     REQUEST_WQ_ENABLE = 1, REQUEST_WQ_THRESHOLD, REQUEST_WQ_STOP, REQUEST_WQ_DRAIN, REQUEST_PASID_DRAIN, REQUEST_PASID_ABORT,
     REQUEST_AGENT_ADD, REQUEST_AGENT_REMOVE,
+    REQUEST_IDPT_SET,
     REQUEST_PORTAL_ADD, REQUEST_PORTAL_CLOSE, REQUEST_PORTAL_REOPEN, REQUEST_PORTAL_REMOVE, REQUEST_RESUME, REQUEST_BARRIER,
 };
 
@@ -145,6 +150,7 @@ struct request {
     struct idxdd_agent *agent;
     struct idxdd_space *space;
     struct idxdd_wq_config config;
+    struct idxdd_idpt_entry idpt;
 };
 
 #define IDXDD_NO_PASID UINT32_MAX
@@ -172,6 +178,7 @@ struct idxdd_engine {
     uint32_t contexts_used, parked, drains;
     uint64_t batch_ids[IDXDD_BATCH_IDS / 64]; /* bit = in use */
     struct waiter waiter[IDXDD_WAITERS];
+    struct idpt_slot idpt[IDXDD_DEVICES_MAX][IDXDD_IDPT_MAX];
     uint32_t waiters;
     uint32_t enabled_count;
     uint16_t order[IDXDD_WQS_MAX];   /* WQs with portals or enabled, by group */
@@ -260,6 +267,14 @@ uint32_t portal_runnable(const struct idxdd_engine *e, const struct portal *p);
 uint64_t oldest_unfinished(const struct idxdd_engine *e, const struct wq *wq, uint32_t pasid);
 uint32_t drained_pasid(const struct wq *wq, const struct portal *p);
 void drains_look(struct idxdd_engine *e);
+
+/* domains.c */
+uint8_t domains_resolve(const struct idxdd_engine *e, const struct portal *p, struct context *c);
+bool domains_hold(const struct idxdd_engine *e, const struct context *c);
+void idpt_set(struct idxdd_engine *e, const struct request *r);
+void idpt_forget(struct idxdd_engine *e);
+bool window_settled(struct idxdd_engine *e, const struct context *c);
+enum advance phase_users(struct idxdd_engine *e, struct portal *p, struct context *c);
 
 /* reached.c */
 enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);

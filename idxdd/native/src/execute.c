@@ -63,7 +63,7 @@ void context_begin(struct context *c)
     struct idxdd_operation *op = &c->op;
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
     op->batch_member = c->in_batch;
-    c->readback = 0;
+    c->readback = c->domain_uses = 0;
     c->record_written = c->report = c->carries_interrupt = c->record_logged = 0;
     c->phase = PHASE_CHECK;
 }
@@ -137,7 +137,7 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
     exit->operand = op->fault_operand;
     exit->write = op->fault_write;
     exit->record_written = c->record_written;
-    exit->address = op->fault_address;
+    exit->address = op->withheld >> op->fault_operand & 1 && kind == IDXDD_EXIT_ERROR ? 0 : op->fault_address;
     memcpy(exit->desc, op->desc, 64);
     if (kind == IDXDD_EXIT_ERROR) {
         idxdd_record(op, exit->record);
@@ -184,11 +184,13 @@ void end_logged(struct context *c, uint8_t code)
 
 static void phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    uint8_t status = idxdd_check(&c->op);
+    uint8_t status = idxdd_check(&c->op), opcode = idxdd_opcode(c->op.desc);
     if (status == 0 && (idxdd_flags(c->op.desc) & FLAG_RCI) && !handle_valid(e, c, p->wq))
         status = HANDLE_INVALID;
     else if (status && (idxdd_flags(c->op.desc) & FLAG_RCI))
         (void)handle_valid(e, c, p->wq); /* the interrupt is raised for an error too, if it can be */
+    if (!status && opcode >= OP_INTER_DOMAIN_FIRST && opcode <= OP_INTER_DOMAIN_LAST)
+        status = domains_resolve(e, p, c);
     if (status)
         c->op.status = status;
     if (status == INVALID_FLAGS && (c->op.invalid_flags & FLAG_RCI))
@@ -233,13 +235,24 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
         c->phase = PHASE_DRAIN;
         return ADVANCE_MORE;
     }
+    if (opcode == OP_UPDATE_WINDOW) {
+        c->phase = PHASE_USERS;
+        return park(e, p, c, IDXDD_EXIT_WINDOW);
+    }
+    if (c->domain_uses && !domains_hold(e, c)) {
+        if (c->slot != AGENT_NO_SLOT)
+            agent_leave(e, c);
+        end_with(c, DOMAIN_GONE);
+        c->op.bytes_completed = 0;
+        return ADVANCE_MORE;
+    }
     if (c->slot != AGENT_NO_SLOT)
         return run_with_agent(e, p, c, slice);
     switch (idxdd_step(&c->op, slice)) {
     case IDXDD_MORE:
         return ADVANCE_WAITS; /* slice used up */
     case IDXDD_FAULT:
-        if (*idxdd_space_agent(c->op.space))
+        if (*idxdd_space_agent(c->op.space) && !(c->op.foreign >> c->op.fault_operand & 1)) /* it speaks for one domain */
             return run_with_agent(e, p, c, slice);
         return park_fault(e, p, c, c->op.fault_operand, c->op.fault_address, c->op.fault_write);
     case IDXDD_DONE:
@@ -324,6 +337,7 @@ enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct co
             step = phase_member(e, p, c);
             break;
         case PHASE_DRAIN: step = phase_drain(e, p, c); break;
+        case PHASE_USERS: step = phase_users(e, p, c); break;
         case PHASE_READBACK: step = phase_readback(e, p, c); break;
         case PHASE_RECORD: step = phase_record(e, p, c); break;
         case PHASE_REPORT: return park_error(e, p, c);

@@ -66,6 +66,12 @@ static enum idxdd_step move_backwards(struct idxdd_operation *op, uint64_t src, 
     return more_or_done(op, size);
 }
 
+/* Between domains equal addresses are not the same memory, and an overlap is undefined: always forwards. */
+enum idxdd_step idxdd_step_inter_domain_copy(struct idxdd_operation *op, uint64_t slice)
+{
+    return move_forwards(op, desc_address1(op->desc), desc_address2(op->desc), desc_size(op->desc), slice);
+}
+
 enum idxdd_step idxdd_step_move(struct idxdd_operation *op, uint64_t slice)
 {
     uint64_t src = desc_address1(op->desc), dst = desc_address2(op->desc), size = desc_size(op->desc);

@@ -21,11 +21,17 @@ static inline enum idxdd_step fault_at(struct idxdd_operation *op, uint64_t va, 
     return IDXDD_FAULT;
 }
 
+/* Where an operand's addresses count. */
+static inline struct idxdd_space *space_of(const struct idxdd_operation *op, uint8_t operand)
+{
+    return op->foreign >> operand & 1 ? op->domain[operand - 1] : op->space;
+}
+
 /* Memory at base + offset; `size` shrinks to what is contiguous. NULL: fault noted. Addresses end at 2^64, they do not wrap. */
 static inline uint8_t *reach(struct idxdd_operation *op, uint64_t base, uint64_t offset, bool write, uint8_t operand, uint64_t *size)
 {
     uint64_t va = base + offset, contiguous = 0;
-    uint8_t *at = va >= base ? idxdd_translate(op->space, va, write, &contiguous) : NULL;
+    uint8_t *at = va >= base ? idxdd_translate(space_of(op, operand), va, write, &contiguous) : NULL;
     if (!at || !contiguous) {
         fault_at(op, va, write, operand);
         op->fault_size = *size;

@@ -266,7 +266,7 @@ enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct con
                 c->phase = PHASE_RECORD;
                 return ADVANCE_MORE;
             case IDXDD_FAULT:
-                if (is_hopeless(c, s))
+                if (is_hopeless(c, s) || c->op.foreign >> c->op.fault_operand & 1)
                     return give_up(e, p, c);
                 s->stage = STAGE_FETCH;
                 break;

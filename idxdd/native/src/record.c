@@ -14,6 +14,13 @@ static bool ran(uint8_t code)
         || code == IDXDD_STATUS_PAGE_FAULT_IR;
 }
 
+/* Statuses that name an IDPT entry: row 18 of operations.md 4, and a fault in another domain. */
+static bool names_entry(const struct idxdd_operation *op, uint8_t code)
+{
+    bool window = code >= IDXDD_STATUS_IDPT_HANDLE_INVAL && code <= IDXDD_STATUS_WINDOW_UPDATE_REFUSED;
+    return window || (is_fault(code) && op->foreign >> op->fault_operand & 1);
+}
+
 bool idxdd_wants_record(const struct idxdd_operation *op)
 {
     uint32_t flags = idxdd_flags(op->desc);
@@ -50,7 +57,14 @@ void idxdd_record(const struct idxdd_operation *op, uint8_t record[32])
         if (has_cap(op->limits, IDXDD_GENCAP_FAULT_INFO_MASK))
             record[2] = (uint8_t)(op->fault_operand << 1);
         store64(record + 8, op->fault_address);
+        if (op->withheld >> op->fault_operand & 1) {
+            if (has_cap(op->limits, IDXDD_GENCAP_FAULT_INFO_MASK))
+                record[2] |= 1;
+            store64(record + 8, 0);
+        }
     }
+    if (names_entry(op, code))
+        memcpy(record + 16, op->desc + (op->fault_operand == IDXDD_OPERAND_SOURCE1 ? 60 : 62), 2);
     if (code == IDXDD_STATUS_INVALID_FLAGS)
         store32(record + 16, op->invalid_flags & 0xFFFFFFu);
     else if (ran(code) && idxdd_opcode(op->desc) < OPCODES && idxdd_rules[idxdd_opcode(op->desc)].record)

@@ -178,6 +178,25 @@ uint32_t idxdd_engine_agent_remove(struct idxdd_engine *e, struct idxdd_space *s
     return request_send(e, r);
 }
 
+uint32_t idxdd_engine_idpt_set(struct idxdd_engine *e, uint32_t device, uint32_t handle, const struct idxdd_idpt_entry *entry, bool update)
+{
+    if (device >= IDXDD_DEVICES_MAX || handle >= IDXDD_IDPT_MAX) {
+        errno = EINVAL;
+        return 0;
+    }
+    struct request *r = request_new(e, REQUEST_IDPT_SET);
+    if (!r)
+        return 0;
+    r->target = device * IDXDD_IDPT_MAX + handle;
+    r->value = update;
+    r->idpt = *entry;
+    if (entry->space)
+        idxdd_space_ref(entry->space);
+    if (entry->bitmap_space)
+        idxdd_space_ref(entry->bitmap_space);
+    return request_send(e, r);
+}
+
 static uint32_t portal_request(struct idxdd_engine *e, uint32_t kind, uint32_t portal, uint32_t how, uint32_t reason)
 {
     if (portal >= IDXDD_PORTALS_MAX || !e->page[portal]) {

@@ -5,6 +5,7 @@
 
 #define READBACKS (IDXDD_OPFLAG_DRAIN_READBACK1_VALID | IDXDD_OPFLAG_DRAIN_READBACK2_VALID)
 #define RECORDED (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR)
+#define DOMAINS (IDXDD_OPFLAG_SRC_ALTERNATE_PASID | IDXDD_OPFLAG_DST_ALTERNATE_PASID)
 #define WRITES (FLAG_CC | IDXDD_FLAG_STORD)
 #define DIF_FLAGS_RESERVED {42, 0xF0}
 #define DESTINATION_DIF_FLAGS_RESERVED {41, 0x07}
@@ -162,5 +163,40 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CC2 | IDXDD_FLAG_STORD | IDXDD_FLAG_ADDR2_TCS,
         .reserved = BYTES(16, 23) | BYTES(38, 63),
         .operands = idxdd_check_transfer, .step = idxdd_step_cache_flush,
+    },
+    [IDXDD_OPCODE_UPDATE_WINDOW] = {
+        .name = "update_window", .not_in_batch = true, .needs_pasid = true,
+        .flags = IDXDD_OPFLAG_UPDATE_WINDOW_NO_DRAIN,
+        .reserved = BYTES(32, 35) | BYTES(38, 60),
+    },
+    [IDXDD_OPCODE_INTER_DOMAIN_COPY] = {
+        .name = "inter_domain_copy", .needs_pasid = true,
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS | DOMAINS,
+        .required_any = DOMAINS,
+        .reserved = BYTES(38, 59),
+        .operands = idxdd_check_transfer, .step = idxdd_step_inter_domain_copy,
+    },
+    [IDXDD_OPCODE_INTER_DOMAIN_FILL] = {
+        .name = "inter_domain_fill", .needs_pasid = true,
+        .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR2_TCS | IDXDD_OPFLAG_DST_ALTERNATE_PASID | IDXDD_OPFLAG_FILL_PATTERN16,
+        .required = IDXDD_OPFLAG_DST_ALTERNATE_PASID,
+        .reserved = BYTES(38, 39) | BYTES(48, 61),
+        .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK}},
+        .reserves = {{IDXDD_OPFLAG_FILL_PATTERN16, false, BYTES(40, 47)}},
+        .operands = idxdd_check_transfer, .step = idxdd_step_fill,
+    },
+    [IDXDD_OPCODE_INTER_DOMAIN_COMPARE] = {
+        .name = "inter_domain_compare", .needs_pasid = true,
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CR | IDXDD_FLAG_ADDR1_TCS | IDXDD_FLAG_ADDR2_TCS | DOMAINS,
+        .required = RECORDED, .required_any = DOMAINS,
+        .reserved = BYTES(38, 39) | BYTES(41, 59),
+        .operands = idxdd_check_transfer, .step = idxdd_step_compare,
+    },
+    [IDXDD_OPCODE_INTER_DOMAIN_COMPVAL] = {
+        .name = "inter_domain_compval", .needs_pasid = true,
+        .flags = IDXDD_FLAG_BOF | IDXDD_FLAG_CR | IDXDD_FLAG_ADDR1_TCS | IDXDD_OPFLAG_SRC_ALTERNATE_PASID,
+        .required = RECORDED | IDXDD_OPFLAG_SRC_ALTERNATE_PASID,
+        .reserved = BYTES(38, 39) | BYTES(41, 59) | BYTES(62, 63),
+        .operands = idxdd_check_transfer, .step = idxdd_step_compare_pattern,
     },
 };

@@ -28,6 +28,7 @@ struct idxdd_reserve_bits {         /* `bits` of one byte are reserved */
 struct idxdd_rules {
     const char *name;               /* NULL: reserved or not implemented, 0x10 */
     bool not_in_batch;
+    bool needs_pasid;               /* row 8: the WQ must have a PASID */
     uint32_t flags;                 /* allowed beside CRAV, RCR, RCI, the record's TC selector and a member's Fence */
     uint32_t required;              /* all of them must be set */
     uint32_t required_any;          /* one of them must be set; if none is, the lowest is reported */
@@ -46,6 +47,7 @@ extern const struct idxdd_rules idxdd_rules[OPCODES];
 /* The step functions. Each does at most `slice` bytes, but at least one group, entry or block, and leaves `progress` exact. */
 enum idxdd_step idxdd_step_noop(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_move(struct idxdd_operation *op, uint64_t slice);
+enum idxdd_step idxdd_step_inter_domain_copy(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_fill(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_compare(struct idxdd_operation *op, uint64_t slice);
 enum idxdd_step idxdd_step_compare_pattern(struct idxdd_operation *op, uint64_t slice);

@@ -17,7 +17,10 @@ struct bad {
 #define CR_RCR 0x0C
 static const struct bad bad_descriptors[] = {
     {"undefined opcode", 0x0B, 0x10, CR_RCR, NONE, 0}, {"undefined opcode", 0xFF, 0x10, CR_RCR, NONE, 0},
-    {"inter-domain copy", 0x23, 0x10, CR_RCR, NONE, 0},
+    {"type conversion", 0x18, 0x10, CR_RCR, NONE, 0}, {"scatter fill", 0x1E, 0x10, CR_RCR, NONE, 0},
+    {"inter-domain cache flush", 0x27, 0x10, CR_RCR, NONE, 0}, {"update window byte 60", 0x21, 0x12, CR_RCR, 60, 1, 1, 0},
+    {"inter-domain copy of nothing", 0x23, 0x13, CR_RCR, 32, 4, 0, 0}, {"inter-domain fill byte 61", 0x24, 0x12, CR_RCR, 61, 1, 1, 0},
+    {"inter-domain compare cache control", 0x25, 0x11, 0x10C, NONE, 0x100}, {"inter-domain pattern byte 62", 0x26, 0x12, CR_RCR, 62, 1, 1, 0},
     {"record alignment", 3, 0x1B, CR_RCR, 8, 8, 0x1010, 0},
     {"fence outside batch", 3, 0x11, 0x0D, NONE, 0x1}, {"bit 6", 3, 0x11, 0x4C, NONE, 0x40}, {"bit 15", 3, 0x11, 0x800C, NONE, 0x8000},
     {"check result on move", 3, 0x11, 0x8C, NONE, 0x80}, {"bit 16 on move", 3, 0x11, 0x1000C, NONE, 0x10000},
@@ -94,8 +97,7 @@ static const struct bad bad_descriptors[] = {
     {"flush to cache", 32, 0x11, 0x10C, NONE, 0x100}, {"flush with both", 32, 0x11, 0x410C, NONE, 0x4100},
     {"flush with readback", 32, 0, 0x400C, NONE, 0}, {"flush source", 32, 0x12, CR_RCR, 16, 8, 8, 0},
     {"flush nothing", 32, 0x13, CR_RCR, 32, 4, 0, 0}, {"flush TC 1", 32, 0x11, 0x20C, NONE, 0x200},
-    {"update window", 33, 0x10, CR_RCR, NONE, 0}, {"inter-domain fill", 36, 0x10, CR_RCR, NONE, 0},
-    {"inter-domain compare", 37, 0x10, CR_RCR, NONE, 0}, {"reduce", 25, 0x10, CR_RCR, NONE, 0},
+    {"reduce", 25, 0x10, CR_RCR, NONE, 0},
 };
 
 static struct idxdd_limits ordinary(void)
@@ -110,9 +112,11 @@ static struct idxdd_limits ordinary(void)
 static void valid_descriptor(uint8_t desc[64], uint8_t opcode, uint32_t flags)
 {
     memset(desc, 0, 64);
+    if (opcode > IDXDD_OPCODE_UPDATE_WINDOW && opcode < OPCODES)     /* through whose handle */
+        flags |= (idxdd_rules[opcode].required | (idxdd_rules[opcode].required_any & -idxdd_rules[opcode].required_any)) & 0xFF0000;
     desc_put(desc, 4, flags, 3);
     desc[7] = opcode;
-    if (opcode == IDXDD_OPCODE_NOOP || opcode == IDXDD_OPCODE_DRAIN)
+    if (opcode == IDXDD_OPCODE_NOOP || opcode == IDXDD_OPCODE_DRAIN || opcode == IDXDD_OPCODE_UPDATE_WINDOW)
         return;
     bool one_address = opcode == IDXDD_OPCODE_BATCH || opcode == IDXDD_OPCODE_TRANSL_FETCH || opcode == IDXDD_OPCODE_CRCGEN
         || opcode == IDXDD_OPCODE_DIF_CHECK || opcode >= OPCODES || !idxdd_rules[opcode].name;
@@ -213,7 +217,12 @@ static void test_checks_by_context(void)
         limits.opcfg[0] &= ~(1ull << opcode);
         CHECK(check_once(&limits, desc, false, false, NULL) == 0x10);
         limits.opcfg[0] |= 1ull << opcode;
-        bool member = known && opcode != IDXDD_OPCODE_BATCH && opcode != IDXDD_OPCODE_DRAIN;
+        bool member = known && !idxdd_rules[opcode].not_in_batch;
+        if (idxdd_rules[opcode].needs_pasid) {
+            limits.pasid_enabled = 0;
+            CHECK(check_once(&limits, desc, false, false, NULL) == 0x28);
+            limits.pasid_enabled = 1;
+        }
         CHECK(check_once(&limits, desc, true, false, NULL) == (member ? 0 : 0x10));
     }
     valid_descriptor(desc, 3, 0x0D);                                /* Fence: any member */

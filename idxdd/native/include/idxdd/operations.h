@@ -50,6 +50,9 @@ struct idxdd_operation {
     uint64_t crc;                /* CRC register / result */
     uint32_t invalid_flags;      /* for 0x11 */
     uint32_t bytes_completed;    /* as the record will show it */
+    uint8_t foreign;             /* bit n: operand n lies in another domain, domain[n - 1] (inter-domain operations) */
+    uint8_t withheld;            /* bit n: the address of operand n is the other domain's secret (offset mode) */
+    struct idxdd_space *domain[4];
     uint64_t private_[8];        /* an operation's own notes */
 };
 
@@ -64,10 +67,11 @@ static inline uint32_t idxdd_flags(const uint8_t *desc)
 { return (uint32_t)desc[4] | (uint32_t)desc[5] << 8 | (uint32_t)desc[6] << 16; }
 
 /* Rows 1 to 17 of operations.md section 4 (but 4 and 16, which need memory or the handle table), in that order, for the opcodes implemented here.
- * 0 = go on; else the status, with invalid_flags set for 0x11. Batch and Drain are checked too; the engine executes them. */
+ * 0 = go on; else the status, with invalid_flags set for 0x11. Batch, Drain and Update Window are checked too; the engine
+ * executes them. */
 uint8_t idxdd_check(struct idxdd_operation *op);
 
-/* Do up to `slice` bytes. Not for Batch and Drain. */
+/* Do up to `slice` bytes. Not for Batch, Drain and Update Window. */
 enum idxdd_step idxdd_step(struct idxdd_operation *op, uint64_t slice);
 
 /* Should a completion record be written for op->status? (operations.md section 2; CRAV and RCR) */
