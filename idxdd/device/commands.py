@@ -265,7 +265,7 @@ def execute_command(device: Device, running: Running) -> None:
     """Check in the order registers.md 2.7 recommends, then do it."""
     cmd = running.cmd
     rule = RULES.get(cmd.command)
-    if rule is None or cmd.command not in device.profile.supported_commands:
+    if rule is None or cmd.command not in device.profile.commands:
         running.end(CmdErr.INVAL_CMD)
     elif refused_in_halt(cmd.command, device.registers.read(GENSTS)):
         running.end(CmdErr.DEV_HALTED)

@@ -196,7 +196,7 @@ class WqConfiguration:
             dsacap0=registers.read(DSACAP0),
             opcap=registers.read(OPCAP).opcodes,
             evl_en=registers.read(GENCFG).evl_en,
-            commands=registers.profile.supported_commands,
+            commands=registers.profile.commands,
             vectors=registers.profile.vectors,
             is_handle=is_handle,
             wq=registers.read(WQCFG, wq_id),

@@ -64,7 +64,7 @@ class Interrupts:
     @property
     def handles_by_command(self) -> bool:
         """Handles come from Request Interrupt Handle; without that command every table index is one."""
-        return Command.REQUEST_INT_HANDLE in self._registers.profile.supported_commands
+        return Command.REQUEST_INT_HANDLE in self._registers.profile.commands
 
     # ---- raising ---------------------------------------------------------------------------------------------------
 

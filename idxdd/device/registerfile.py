@@ -61,7 +61,7 @@ TABLE_PLACES = OFFSETS.encode(msix_perm=0x400, grpcfg=0x600, wqcfg=0x800, perfmo
 """The map recommended in registers.md section 2.4; tables this device does not have read 0."""
 
 ABSENT: dict[type[Register], Callable[[Profile], bool]] = {
-    CMDCAP: lambda profile: profile.commands is None,
+    CMDCAP: lambda profile: not profile.cmd_cap,
     EVLCFG: lambda profile: not profile.evl_support,
     EVLSTATUS: lambda profile: not profile.evl_support,
     IDCAP: lambda profile: True,
@@ -353,7 +353,7 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             block_on_fault=profile.block_on_fault,
             overlap_copy=profile.overlap_copy,
             cache_control=profile.cache_control,
-            cmd_cap=profile.commands is not None,
+            cmd_cap=profile.cmd_cap,
             translation_fetch_stride=profile.translation_fetch_stride,
             dest_readback=profile.dest_readback,
             drain_readback=profile.drain_readback,
@@ -396,7 +396,7 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
         ),
         OPCAP(profile.opcap),
         TABLE_PLACES,
-        CMDCAP(sum(1 << command for command in profile.commands or ())),
+        CMDCAP(sum(1 << command for command in profile.commands)),
         IDCAP(0),
         DSACAP0(0),
         DSACAP1(0),

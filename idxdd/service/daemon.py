@@ -19,7 +19,7 @@ from idxdd.control.configfile import BadConfigFile, read_config
 from idxdd.control.exitcodes import ExitCode
 from idxdd.control.protocol import BadFrame, Request
 from idxdd.device.device import Device
-from idxdd.device.profile import PROFILES
+from idxdd.device.profilefile import load as load_profile
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import STOP_ABORT, Words
 from idxdd.service import admin, reports
@@ -91,7 +91,7 @@ class Daemon:
         stack.callback(self.loop.close)
         self.pages = Published(stack, self.generation)
         self._state = create_segment(stack, self._lock.names.of("driver"), SEGMENT_SIZE)
-        profiles = [PROFILES[name] for name in self.settings.devices]
+        profiles = [load_profile(name) for name in self.settings.devices]
         self.hardware = Hardware(stack, self._lock.names, self.pages.window, profiles, self.settings.spin_us)
         self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
+from idxdd.device.profilefile import BadProfile
 from idxdd.service.listen import SocketTaken
 from idxdd.shm.errors import IdxdError, InstanceTaken, SharedMemoryFull
 
@@ -28,6 +29,8 @@ def as_failure() -> Iterator[None]:
         raise DaemonFailed(str(error), ExitCode.SHM_FULL) from None
     except SocketTaken as error:
         raise DaemonFailed(str(error), ExitCode.SOCKET_TAKEN) from None
+    except BadProfile as error:
+        raise DaemonFailed(str(error), ExitCode.BAD_CONFIGURATION) from None
     except ControlError as error:
         raise DaemonFailed(str(error), error.exit_code) from None
     except IdxdError as error:

@@ -13,7 +13,7 @@ from typing_extensions import Buffer
 
 from idxdd.device.device import Device
 from idxdd.device.engineport import Engine, EnginePort
-from idxdd.device.profile import DSA2, Profile
+from idxdd.device.profile import Profile
 from idxdd.native import _native as native
 from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, HostMemory
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio, DriverMmio
@@ -21,6 +21,7 @@ from idxdd.spec.codes import CmdErr, Command, WqMode
 from idxdd.spec.layout import Register, Table
 from idxdd.spec.registers import CMD, CMDSTS, GENCAP, GRPCAP, GRPCFG, IDCAP, OFFSETS, WQCAP, WQCFG
 from idxdd.testing.fake_engine import FakeEngine
+from idxdd.testing.profiles import DSA2
 
 BAR0_SIZE_BYTES = 0x10000
 TURNS_MAX = 10_000

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from idxdd.device.commands import RULES, selected
-from idxdd.device.profile import DSA1
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, DeviceState, ResetType, WqState
 from idxdd.spec.registers import CMD, CMDSTS, GENSTS, INTCAUSE, SWERR, WQCFG
 from idxdd.testing.fake_engine import FakeEngine
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA1
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "commands.txt"
 OPERANDS = {

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from idxdd.device.profile import DSA1
 from idxdd.spec.codes import CmdErr, Command, DeviceState, ResetType
 from idxdd.spec.registers import (
     CMDCAP,
@@ -23,6 +22,7 @@ from idxdd.spec.registers import (
     WQCFG,
 )
 from idxdd.testing.mock_driver import DEDICATED, MockDriver
+from idxdd.testing.profiles import DSA1
 
 ALWAYS, DEVICE, WQ, LIMIT = "always", "device disabled or halted", "WQ disabled or device halted", "occupancy interrupt off"
 

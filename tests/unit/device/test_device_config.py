@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from idxdd.device.config import DEVICE_RULES, WQ_RULES
-from idxdd.device.profile import DSA1, DSA2, Platform, Profile
+from idxdd.device.profile import Profile
 from idxdd.spec.codes import CmdErr, Command, DeviceState, WqState
 from idxdd.spec.registers import EVLCFG, GENCFG, GENSTS, GRPCFG, WQCFG
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA1, DSA2
 
 Breaks = Callable[[MockDriver], None]
 
@@ -52,8 +53,8 @@ def evlcfg(**fields: object) -> Breaks:
 
 NO_LIMIT = replace(DSA2, rdbuf_limit=False)
 LIMITS = replace(DSA2, progress_limit=True, bandwidth_limit=True)
-NEEDS_ATS = replace(DSA2, platform=Platform(ats_required=True))
-NO_ATS = replace(DSA2, platform=Platform(ats_supported=False))
+NEEDS_ATS = replace(DSA2, platform=replace(DSA2.platform, ats_required=True))
+NO_ATS = replace(DSA2, platform=replace(DSA2.platform, ats_supported=False))
 
 DEVICE_CASES: list[tuple[str, CmdErr, Profile, Breaks]] = [
     ("bus master off", CmdErr.BUS_MASTER_OFF, DSA2, platform(bus_master=False)),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from idxdd.device.profile import DSA2
 from idxdd.native import _native as native
 from idxdd.spec.codes import Command, CompletionStatus, Flag, Opcode, Operand
 from idxdd.spec.registers import GENCTRL, INTCAUSE, SWERR
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA2
 
 
 def descriptor(opcode: Opcode, flags: int = 0, handle: int = 0) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from idxdd.device.profile import DSA2, Profile
+from idxdd.device.profile import Profile
 from idxdd.device.reports import ErrorReport
 from idxdd.native import _native as native
 from idxdd.native._native import Exit
@@ -17,6 +17,7 @@ from idxdd.spec.records import Descriptor, EventLogEntry, RecordFaultEntry
 from idxdd.spec.registers import EVLCFG, EVLSTATUS, GENCFG, GENCTRL, GENSTS, INTCAUSE, SWERR
 from idxdd.testing.fake_engine import FakeEngine
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver, WqFields
+from idxdd.testing.profiles import DSA2
 
 SIZE = 64
 CRAV, RCR, RCI = 4, 8, 16

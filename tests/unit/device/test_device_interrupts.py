@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from idxdd.device.profile import DSA2, Platform
 from idxdd.native import _native as native
 from idxdd.spec.codes import CmdErr, Command, InterruptCause, ResetType, WqState
 from idxdd.spec.registers import CMD, CMDSTS, GENCTRL, INTCAUSE, MSIX, MSIXPERM, PBA, SWERR, WQCFG
 from idxdd.testing.mock_driver import DEDICATED, MockDriver
+from idxdd.testing.profiles import DSA2
 
 GATED = {InterruptCause.ERR: "softerr_int_en", InterruptCause.HALT: "halt_int_en", InterruptCause.EVL: "evl_int_en"}
 
@@ -112,7 +112,7 @@ def test_reset_device_forgets_pending_bits_and_keeps_the_table(driver: MockDrive
 
 def test_a_platform_may_leave_the_table_masked() -> None:
     """As after power-on, before any PCI layer has opened it."""
-    with MockDriver(replace(DSA2, platform=Platform(msix_masked=True))) as driver:
+    with MockDriver(replace(DSA2, platform=replace(DSA2.platform, msix_masked=True))) as driver:
         assert driver.read(MSIX, 8).masked
         driver.command(Command.DRAIN_ALL, int_req=True)
         assert driver.fake.signalled(0) == 0

@@ -7,10 +7,11 @@ import pytest
 
 from idxdd import native
 from idxdd.device.perfmon import CATEGORIES, EVENTS, events_of
-from idxdd.device.profile import DSA1, DSA2, Profile
+from idxdd.device.profile import Profile
 from idxdd.spec.codes import Command, ResetType
 from idxdd.spec.registers import CNTRCFG, EVNTCAP, INTCAUSE
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA1, DSA2
 
 
 class Counting(MockDriver):

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from idxdd.device.profile import DSA1, DSA2, Platform, Profile
+from idxdd.device.profile import Profile
 from idxdd.native import _native as native
 from idxdd.shm.closed import Closed
 from idxdd.spec.codes import CmdErr, Command, DeviceState, ResetType, WqState
 from idxdd.spec.registers import CMD, CMDSTS, EVLSTATUS, GENCTRL, GENSTS, INTCAUSE, MSIX, MSIXPERM, PBA, SWERR, WQCFG
 from idxdd.testing.mock_driver import BAR0_SIZE_BYTES, DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA1, DSA2
 
 HARD = [ResetType.FLR, ResetType.WARM, ResetType.COLD]
 
@@ -161,7 +162,7 @@ def test_a_disabled_device_does_not_halt(driver: MockDriver) -> None:
 def test_a_reset_brings_the_platform_back() -> None:
     """A device that halted because bus mastering was taken away is usable after the FLR of its driver, which restores PCI
     configuration space."""
-    masked = replace(DSA2, platform=Platform(msix_masked=True))
+    masked = replace(DSA2, platform=replace(DSA2.platform, msix_masked=True))
     with MockDriver(masked) as driver:
         driver.enable(DEDICATED)
         driver.change(MSIX, 0, masked=False)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from idxdd.device.profile import DSA2
 from idxdd.device.registerfile import RegisterFile
 from idxdd.device.state import DEVICE_MOVES, WQ_MOVES, change_device, change_wq
 from idxdd.spec.codes import CmdErr, Command, DeviceState, Opcode, ResetType, WqMode, WqState
 from idxdd.spec.registers import EVLCFG, EVLSTATUS, GENCFG, GENCTRL, GENSTS, GRPCFG, INTCAUSE, MSIXPERM, WQCFG
 from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
+from idxdd.testing.profiles import DSA2
 
 QWORD = (1 << 64) - 1
 
