@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from idxdd.control.exitcodes import ExitCode
 from idxdd.service.notify import fail
@@ -18,7 +19,7 @@ NOFILE = 65536
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idxdd", description="A software Intel DSA: the daemon that is the device.")
-    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config | service")
+    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config | profile | service")
     serve = commands.add_parser("serve", help="run the daemon in the foreground")
     serve.add_argument("--socket", metavar="PATH", help="control socket (default: IDXDD_SOCKET, else by instance)")
     serve.add_argument("--instance", metavar="NAME", help="name of this instance (default: default)")
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     for option in ("--instance", "--socket", "--config", "--spin-us"):
         show.add_argument(option, help=argparse.SUPPRESS)
     _settings_options(show)
+    _profile_parser(commands)
     service = commands.add_parser("service", help="install the systemd service").add_subparsers(dest="service", required=True)
     for name, text in {
         "install": "write units, socket, user and settings",
@@ -58,6 +60,22 @@ def _settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
 
 
+def _profile_parser(commands: Any) -> None:
+    profile = commands.add_parser("profile", help="capability profiles of devices")
+    verbs = profile.add_subparsers(dest="profile", required=True, metavar="list | show | check")
+    for verb, text in {
+        "list": "profiles of the package",
+        "show": "the file of a profile, to copy; its registers with --registers",
+        "check": "say everything that is wrong with a profile",
+    }.items():
+        parser = verbs.add_parser(verb, help=text)
+        if verb != "list":
+            parser.add_argument("name", metavar="NAME | FILE", help="a name of the list, or the path of a file")
+        if verb == "show":
+            parser.add_argument("--registers", action="store_true", help="print the capability registers it makes")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _device_option(parser: argparse.ArgumentParser) -> None:
     text = "a device: a profile's name (default: dsa2) or file; repeat it for dsa1, dsa2, ..."
     parser.add_argument("--device", action="append", metavar="PROFILE", help=text)
@@ -70,6 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     if options.program == "config":
         return _show(options)
+    if options.program == "profile":
+        from idxdd.service import profiles
+
+        return profiles.run(options)
     if options.program == "service":
         return _service(options)
     return _serve(options)
