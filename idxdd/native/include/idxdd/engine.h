@@ -60,7 +60,7 @@ enum idxdd_exit_kind {
     IDXDD_EXIT_ERROR = 3,               /* parked: status must be reported to the event log or SWERR; record_written tells whether a record went out */
     IDXDD_EXIT_WINDOW = 5,              /* parked: an Update Window, to be checked and done in the table; FINISH or FAIL */
     IDXDD_EXIT_OVERFLOW = 4,            /* not parked: a dedicated WQ dropped `id` posted writes, or a tail was garbage (id = 0) */
-    IDXDD_EXIT_INJECTED = 5,            /* not parked: rule `id` (inject.h, EVENT) fired at the descriptor `desc` of this WQ and portal */
+    IDXDD_EXIT_INJECTED = 6,            /* not parked: rule `id` (inject.h, EVENT) fired at the descriptor `desc` of this WQ and portal */
 };
 
 enum idxdd_resume {
