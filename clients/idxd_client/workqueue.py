@@ -145,8 +145,11 @@ class WorkQueue(Queue):
     # ---- waiting -----------------------------------------------------------------------------------------------------------
 
     def wait_number(self, number: int, timeout: float = WAIT_TIMEOUT_S) -> None:
-        """Until as many descriptors have finished as were published up to `number`."""
+        """Until as many descriptors have finished as were published up to `number`. PortalClosed: some of them may have
+        been aborted, without a record, which DescriptorArray's report="errors" would take for success."""
         answer = self._portal.wait(number + 1, timeout)
+        if answer == native.WAIT_DONE and self._portal.closed:
+            answer = native.WAIT_CLOSED
         if answer == native.WAIT_TIMEOUT:
             raise WaitTimeout(f"{self.name}: descriptor {number} is not complete after {timeout:g} s")
         if answer != native.WAIT_DONE:

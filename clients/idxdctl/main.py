@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from idxdctl import accfg, completion, doctor, explain, metrics, observe, top
+from idxdctl import accfg, act, completion, doctor, explain, metrics, observe, stress, top
 from idxdctl.options import Json, Socket
 from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
@@ -109,7 +109,7 @@ def ping(
         print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
 
 
-for part in (accfg, observe, explain, top, metrics, doctor, completion):
+for part in (accfg, observe, explain, top, metrics, stress, act, doctor, completion):
     part.register(app)
 
 

@@ -29,3 +29,18 @@ def bar(what: str, total_bytes: int) -> Iterator[Update]:
     with Progress(*columns, console=Console(stderr=True, markup=False), transient=True) as progress:  # Console minds NO_COLOR
         task = progress.add_task(what, total=total_bytes)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int | None) -> Iterator[Update]:
+    """The same for things that are counted; without a total, a running count."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True, markup=False), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
