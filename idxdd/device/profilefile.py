@@ -32,6 +32,7 @@ SECTIONS: Final = {
     ),
     "grpcap": ("groups", "read_buffers", "rdbuf_ctrl", "rdbuf_limit", "progress_limit", "bandwidth_limit"),
     "engcap": ("engines", "work_in_progress_max", "batches_in_progress_max"),
+    "idcap": ("idpt_entries", "offset_mode", "suppress_drain", "submitter_bitmap"),
     "msix": ("vectors", "int_handles_max"),
     "perfmon": ("counters", "counter_width", "events", "filters"),
     "pci": tuple(field.name for field in fields(Platform)),
@@ -152,7 +153,7 @@ def _values(document: Document, path: Path, problems: list[str]) -> dict[str, An
 def _close(word: str) -> str:
     from difflib import get_close_matches
 
-    found = get_close_matches(word, KEYS, 1)
+    found = [key for key in KEYS if key.endswith(f".{word}")] or get_close_matches(word, KEYS, 1)
     return f": write {found[0]}" if found else ""
 
 
