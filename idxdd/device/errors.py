@@ -39,7 +39,7 @@ class Errors:
         """An error that no parked descriptor waits for."""
         self.reported += 1
         if not self._logs(report) or not self.log.post_at_once(entry_of(report)):
-            self._latch(report)
+            self.latch(report)
 
     def report_exit(self, report: ErrorReport, exit: Exit, then: Continuation) -> None:
         """An error of a parked descriptor; `then` runs when it is where it belongs: a full log makes it wait."""
@@ -47,13 +47,14 @@ class Errors:
         if self._logs(report):
             self.log.post(entry_of(report, exit), exit, then)
         else:
-            self._latch(report)
+            self.latch(report)
             then()
 
     def _logs(self, report: ErrorReport) -> bool:
         return report.status not in SWERR_ONLY and self.log.active
 
-    def _latch(self, report: ErrorReport) -> None:
+    def latch(self, report: ErrorReport) -> None:
+        """To SWERR, whether there is a log or not."""
         latched = self._registers.read(SWERR)
         if latched.valid:
             self.overflowed += 1

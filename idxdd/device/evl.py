@@ -44,6 +44,7 @@ class EventLog:
         self._failed = failed
         self._waiting: deque[Waiting] = deque()
         self.written = self.dropped = self.write_failures = 0
+        self._losing = 0
         registers.on_write(EVLSTATUS, self._status_written)
 
     @property
@@ -81,8 +82,13 @@ class EventLog:
         """As forget, by WQ and perhaps PASID."""
         self.forget(lambda exit: exit.wq % WQS_PER_DEVICE in wq_ids and pasid in (None, exit.pasid))
 
+    def lose(self, count: int) -> None:
+        """Fault injection: the next entries find the log full, and are dropped whatever GENCAP.evl_overflow says."""
+        self._losing += count
+
     def _write(self, entry: EventLogEntry) -> None:
-        if self.full:
+        if self.full or self._losing:
+            self._losing = max(0, self._losing - 1)
             self.dropped += 1
             return self._failed()
         tail = self._registers.read(EVLSTATUS).tail

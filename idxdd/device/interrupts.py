@@ -54,6 +54,8 @@ class Interrupts:
         self._masked: set[int] = set()
         self._handles: dict[int, int] = {}  # handle: entry
         self._revocations = [0] * vectors
+        self.disturb: Callable[[InterruptCause], bool] = lambda cause: False
+        """Fault injection: True when vector 0 is not to be raised for this cause, or not now."""
         self.causes_raised = self.entries_raised = 0
         for entry in range(vectors):
             self._configure(entry)
@@ -75,7 +77,8 @@ class Interrupts:
             return False
         self._registers.write(INTCAUSE(self._registers.read(INTCAUSE).raw | cause))
         self.causes_raised += 1
-        self._post(0)
+        if not self.disturb(cause):
+            self.post(0)
         return True
 
     def raise_entry(self, entry: int) -> None:
@@ -83,13 +86,14 @@ class Interrupts:
         if entry == 0:
             self.raise_cause(InterruptCause.OCCUPANCY)
         elif entry < self._registers.profile.vectors:
-            self._post(entry)
+            self.post(entry)
 
     def raise_handle(self, handle: int) -> None:
         """As raise_entry, for a handle that is valid."""
         self.raise_entry(self._handles[handle])
 
-    def _post(self, entry: int) -> None:
+    def post(self, entry: int) -> None:
+        """Raise an entry, whatever the cause register says."""
         self.entries_raised += 1
         self._port.engine.vector_post(self._global(entry))
         self.refresh()
