@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from idxdd.service.settings import BY_NAME, SETTINGS, BadSetting, Limits, reloaded, resolve
+from idxdd.native import LAYOUT
+from idxdd.service.settings import BY_NAME, DEVICES_MAX, SETTINGS, BadSetting, Limits, reloaded, resolve
 
 ENVIRON = {"HOME": "/nonexistent"}
 
@@ -116,3 +117,22 @@ def test_quirks_are_names_of_the_drivers_defects(tmp_path: Path) -> None:
     for wrong in ("DEF-6", "DEF-06"):
         with pytest.raises(BadSetting, match=f"quirks .*{wrong}"):
             resolve({"daemon.quirks": [wrong]}, "", ENVIRON)
+
+
+def test_devices_are_a_list_of_profiles(tmp_path: Path) -> None:
+    """From each of the three places; a path counts from where the daemon is started."""
+    path = written(tmp_path, '[daemon]\ndevices = ["dsa2", "small.toml"]\n')
+    assert resolve({}, path, ENVIRON).settings().devices == ("dsa2", os.path.abspath("small.toml"))
+    environ = {**ENVIRON, "IDXDD_DEVICES": "dsa1,dsa2"}
+    assert resolve({}, path, environ).settings().devices == ("dsa1", "dsa2")
+    found = resolve({"daemon.devices": ["dsa1"]}, path, environ)
+    assert (found.settings().devices, found.origins["daemon.devices"]) == (("dsa1",), "option --device")
+    assert resolve({}, "", ENVIRON).settings().devices == ("dsa2",)
+
+
+@pytest.mark.parametrize("value", ["[]", '["dsa2", "dsa2", "dsa2", "dsa2", "dsa2"]', '"dsa2,"', '["dsa2", 1]', "2"])
+def test_devices_that_there_cannot_be_are_refused(tmp_path: Path, value: str) -> None:
+    """As many as the shared layouts have room for."""
+    with pytest.raises(BadSetting, match="devices"):
+        resolve({}, written(tmp_path, f"[daemon]\ndevices = {value}\n"), ENVIRON)
+    assert LAYOUT["devices_max"] == DEVICES_MAX
