@@ -1,108 +1,24 @@
 """The device on the real engine, in one thread: what a client finds in its record, and the driver in SWERR."""
 
-import mmap
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-import posix_ipc
 import pytest
+from device_system import BASE, NOWHERE, System, device_system
 from engine_bench import BATCH, CRAV, DRAIN, FENCE, MOVE, NOOP, RCI, RCR, Client, descriptor
 
-from idxdd import native
 from idxdd.shm.hostmemory import host_base
 from idxdd.spec.codes import CmdErr, Command, ResetType, WqState
 from idxdd.spec.records import RecordFaultEntry
-from idxdd.spec.registers import EVLCFG, EVLSTATUS, GENCFG, GENCTRL, INTCAUSE, SWERR, WQCFG
-from idxdd.testing.mock_driver import DEDICATED, SHARED, MockDriver
-
-BASE = 0x10000
-SIZE = 1 << 16
-NOWHERE = 0x7000_0000
-
-
-class System:
-    """Engine, device, driver; clients publish into portals by hand."""
-
-    def __init__(self, instance: str) -> None:
-        self.semaphores = [posix_ipc.Semaphore(f"/{instance}.v{entry}", posix_ipc.O_CREX) for entry in range(9)]
-        self.published = mmap.mmap(-1, -(-native.LAYOUT["published_device"] // 4096) * 4096)
-        self.native = native.Engine(self.published, spin_us=0)
-        self.driver = MockDriver(
-            engine=self.native, published=self.published, semaphores=[semaphore.name for semaphore in self.semaphores]
-        )
-        self.clients: list[Client] = []
-
-    @property
-    def engine(self) -> "System":
-        """engine_bench.Client asks its bench's engine for a portal; here the port must hear of it."""
-        return self
-
-    def portal_add(self, wq: int, **arguments: Any) -> tuple[int, int]:
-        return self.driver.port.portal_add(wq, **arguments), 0
-
-    def settle(self, request: int = 0) -> None:
-        self.driver.settle()
-
-    def client(self, wq: int = 0, pasid: int = 2) -> Client:
-        made = Client(self, wq, pasid, base=BASE, size=SIZE)  # type: ignore[arg-type]
-        self.clients.append(made)
-        return made
-
-    def run(self, client: Client, *descriptors: bytes) -> None:
-        client.publish(*descriptors)
-        self.driver.turn_until(lambda: client.get("done") == client.tail, "the descriptors")
-        self.driver.settle()
-
-    def swerr(self) -> SWERR:
-        """Read and acknowledge."""
-        seen = self.driver.read(SWERR)
-        self.driver.write(SWERR(3))
-        return seen
-
-    def log_on(self, **wq: int) -> None:
-        """Enable device and WQ 0 with an event log of 64 entries."""
-        self.driver.write(EVLCFG.encode(log_size=64, log_base=host_base(0)))
-        self.driver.change(GENCFG, evl_en=True)
-        self.driver.enable(DEDICATED | wq)
-
-    def entries(self) -> list[RecordFaultEntry]:
-        """Every entry since the log was switched on."""
-        tail = self.driver.read(EVLSTATUS).tail
-        return [RecordFaultEntry.unpack(self.driver.host.read(host_base(0) + 64 * n, 64) or b"") for n in range(tail)]
-
-    def batch(self, client: Client, members: list[bytes], flags: int = CRAV | RCR, record: int = BASE, **fields: Any) -> bytes:
-        """Lay the members out at 0x4000 and return the Batch."""
-        client.memory[0x4000 : 0x4000 + 64 * len(members)] = b"".join(members)
-        return descriptor(BATCH, flags, record, BASE + 0x4000, 0, len(members), **fields)
-
-    def fired(self, entry: int) -> bool:
-        """Take one signal of this vector."""
-        try:
-            self.semaphores[entry].acquire(0)
-        except posix_ipc.BusyError:
-            return False
-        at = native.LAYOUT["mmio.pending"] + 4 * entry
-        self.driver.ring[at : at + 4] = bytes(4)
-        return True
-
-    def close(self) -> None:
-        self.driver.close()
-        del self.native, self.driver
-        for client in self.clients:
-            client.close()
-        for semaphore in self.semaphores:
-            semaphore.unlink()
-            semaphore.close()
+from idxdd.spec.registers import EVLSTATUS, GENCTRL, INTCAUSE, SWERR, WQCFG
+from idxdd.testing.mock_driver import DEDICATED, SHARED
 
 
 @pytest.fixture
 def system(instance: str) -> Iterator[System]:
-    made = System(instance)
-    try:
+    with device_system(instance) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_a_move_runs_and_interrupts(system: System) -> None:
