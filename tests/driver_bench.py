@@ -96,7 +96,7 @@ class DriverBench:
             if message["what"] == "reopen" and self.reopens:
                 self.channels[message["channel"]][1].set_own(closed=0, closed_at=LAYOUT["never"], limit=1 << 20)
             if self.answer_asks:
-                self.driver.answer(message["ask"])
+                self.driver.questions.answer(message["ask"])
         elif message.get("event") == "log":
             if message["number"] > self._last_line:
                 self._last_line = message["number"]
@@ -122,7 +122,7 @@ class DriverBench:
             if whole:
                 memory[address] = record[0]
             self.copied[request] = body + whole
-        self.driver.answer(message["ask"], self.copied[request])
+        self.driver.questions.answer(message["ask"], self.copied[request])
 
     def send(self, name: str, owner: MockChannel | None = None, /, **arguments: Any) -> int:
         """Start a verb; returns its number."""

@@ -120,6 +120,8 @@ class Device:
     """Asks idxdd to write a record into a client's memory."""
     quirks: frozenset[str] = DEFAULT_QUIRKS
     """DEF-* that are reproduced."""
+    vector_count: int = 0
+    """MSI-X entries; 0: one more than WQs."""
     _warned_since_ns: int = 0
     _warnings: int = 0
 

@@ -147,7 +147,7 @@ def _queue(device: Device, fault: FaultBlock, queue: QueueFault) -> None:
 
 
 # ---- fault work ------------------------------------------------------------------------------------------------------------
-def fault_work(device: Device, fault: FaultBlock) -> Steps:
+def evl_fault_work(device: Device, fault: FaultBlock) -> Steps:
     """Deliver the record of one entry to its owner's memory; the batch members' failures decide about the batch's record."""
     entry = RecordFaultEntry.unpack(fault.entry())
     code, number = entry.error & CODE_MASK, fault.number
@@ -209,7 +209,7 @@ def _copy_failed(device: Device, entry: RecordFaultEntry, code: int, asked: int,
 
 
 # ---- close -----------------------------------------------------------------------------------------------------------------
-def skip_entries(wq: Wq, pasid: int) -> None:
+def evl_drain_pasid(wq: Wq, pasid: int) -> None:
     """Mark the unread entries of a client that closes this WQ: their owner's memory will be another's."""
     device = wq.device
     entries = device.block.evl_entries

@@ -1,4 +1,4 @@
-"""irq.c, function by function: misc_thread (vector 0), wq_thread (a kernel WQ's vector) and what they call.
+"""irq.c's misc_thread (vector 0) and what it calls; the other handler, wq_thread, is in wq_thread.py.
 
 Acknowledge, classify, hand over: whatever must wait is a work, because command completions arrive through misc_thread.
 
@@ -16,14 +16,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.evl import process_evl_entries
+from idxdd.driver.oops import oops
 from idxdd.driver.state import SWERR_LOGGED, SWERR_NONE, SWERR_SAVED, DriverState
-from idxdd.driver.submit import Channel, violation_of
 from idxdd.spec.codes import DeviceState, InterruptCause, ResetType, WqType
 from idxdd.spec.registers import GENSTS, INTCAUSE, OVFSTATUS, PERFCAP, SWERR
 
 if TYPE_CHECKING:
     from idxdd.driver.device import Device
     from idxdd.driver.state import FaultBlock
+    from idxdd.driver.submit import Channel
     from idxdd.driver.wq import Wq
 
 OVERFLOW_ROUNDS_MAX: Final = 32
@@ -111,19 +112,27 @@ def report_swerr(device: Device) -> None:
         mmio.write64(SWERR.offset, block.swerr()[0] & _ACK_BITS)
     saved = block.swerr()
     error = SWERR(saved[0])
+    if "DEF-05" in device.quirks and names_no_wq(device, error):
+        block.causes_owed, block.swerr_mark = 0, SWERR_NONE
+        oops(device, f"misc_thread: wq_idx {error.wq_idx} of {len(device.wqs)}")
     wake_error_pollers(device, error)
     for i, qword in enumerate(saved):  # numbers reserved: no other line may come before these
         device.log("warning", f"err[{i}]: {qword:#018x}", number=block.swerr_log_number + i, device=device.name)
-    if error.valid and error.wq_idx_valid and error.wq_idx >= len(device.wqs):
+    if names_no_wq(device, error):
         device.log("warning", f"SWERR.wq_idx {error.wq_idx} is out of range", device=device.name)
     block.swerr_mark = SWERR_LOGGED
+
+
+def names_no_wq(device: Device, error: SWERR) -> bool:
+    """It names a WQ that there is not."""
+    return bool(error.valid and error.wq_idx_valid and error.wq_idx >= len(device.wqs))
 
 
 def wake_error_pollers(device: Device, error: SWERR) -> None:
     """The pollers of the WQ it names, if that is a user WQ; of every user WQ if it names none."""
     named = device.wqs
     if error.valid and error.wq_idx_valid:
-        named = named[error.wq_idx : error.wq_idx + 1]  # none if out of range (DEF-05)
+        named = named[error.wq_idx : error.wq_idx + 1]  # none if out of range
     for wq in named:
         if wq.type is WqType.USER:
             device.wake_pollers(wq)
@@ -175,34 +184,3 @@ def redo_owed(device: Device, hand_over: Handovers) -> None:
         device.mmio.write(INTCAUSE(again))  # acknowledge again before looking: it may not have been posted
     if owed:
         process_misc_interrupts(device, owed, hand_over)
-
-
-# ---- completion vectors ----------------------------------------------------------------------------------------------------
-def wq_thread(wq: Wq, hand_over: Handovers, *, resubmit: bool = True) -> IrqReturn:
-    """A kernel WQ's vector: one pass over the work lists of all its channels, then one over their pending lists.
-
-    Status 0x19 is resubmitted if the device has handles; with `resubmit` off, and on any other device, it is WRITE_FAILED.
-    """
-    wq.count_interrupt()
-    resubmit = resubmit and wq.device.request_int_handles
-    channels = [channel for channel in wq.channels.values() if channel.live]
-    for channel in channels:
-        for ticket in irq_process_work_list(channel, resubmit):
-            hand_over.resubmit(channel, ticket)
-    for channel in channels:
-        for ticket in irq_process_pending_llist(channel, resubmit):
-            hand_over.resubmit(channel, ticket)
-        violation = violation_of(channel)
-        if violation is not None:
-            hand_over.fence(channel, violation)
-    return IrqReturn.HANDLED
-
-
-def irq_process_work_list(channel: Channel, resubmit: bool) -> list[int]:
-    """Complete what has a status (the raw byte); tickets of those to be resubmitted."""
-    return [ticket for ticket, _status in channel.native.work_list(resubmit)]
-
-
-def irq_process_pending_llist(channel: Channel, resubmit: bool) -> list[int]:
-    """Take the pending list, newest first: finished (masked byte) is completed, the rest goes to the work list."""
-    return [ticket for ticket, _status in channel.native.pending_list(resubmit)]

@@ -10,7 +10,6 @@ Several devices  the verb waits until it has the work queues of all of them: not
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENXIO
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from idxdd.driver import bind
 from idxdd.driver.accfg import copy_config, list_device, save_device
 from idxdd.driver.attributes import find, write
+from idxdd.driver.cdev import forget_opens
 from idxdd.driver.config import DRIVER_OF, DeviceConfig, Problem, parse_config
 from idxdd.driver.device import Device, reset_device
 from idxdd.driver.state import DriverState
-from idxdd.driver.workqueue import DriverError, Key, Steps, Wait
+from idxdd.driver.workqueue import DriverError, Key, Steps, Wait, immediately
 from idxdd.driver.wq import Wq, drv_enable_wq, refuse_wq
 from idxdd.spec.codes import DriverStatus, WqType
 
@@ -105,15 +105,14 @@ def _holding(driver: Driver, indices: list[int], steps: Steps) -> tuple[Key, Ste
 
 
 # ---- load-config, save-config ------------------------------------------------------------------------------------------
-def verb_load_config(driver: Driver, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
+def verb_load_config(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """config: accel-config's list. force: disable what is enabled; enable: devices and WQs; dry_run: only check."""
-    _close_all(fds)
     config = arguments.get("config")
     parsed, problems = parse_config(config, {device.name: (device.index, device.caps) for device in driver.devices.values()})
     answer = {"applied": False, "problems": _report(problems), "problem_count": len(problems)}
     answer["warnings"] = list(deprecated_keys(config))[:PROBLEMS_MAX]
     if problems or not parsed or arguments.get("dry_run"):
-        return ("load", 0), _immediately(answer)
+        return ("load", 0), immediately(answer)
     load = _Load(driver, parsed, bool(arguments.get("enable")), arguments["id"])
     load.check(force=bool(arguments.get("force")))
     return _holding(driver, sorted(config.index for config in parsed), load.run(answer, force=bool(arguments.get("force"))))
@@ -128,7 +127,7 @@ class _Load:
         self.enable = enable
         self.verb = verb
         self.devices = [_by_name(driver)[name] for name in self.new]
-        self.repeated = any(driver._begun(device, verb) for device in self.devices)
+        self.repeated = any(driver.begun(device, verb) for device in self.devices)
 
     def check(self, *, force: bool) -> None:
         """EBUSY: a device is enabled. ENXIO: it is halted."""
@@ -145,7 +144,7 @@ class _Load:
         configs = {**former, **self.new}
         bound = [(device, _bound_wqs(device)) for device in self.devices if device.state is DriverState.ENABLED]
         for device in self.devices:
-            driver._begin(device, self.verb)
+            driver.begin(device, self.verb)
         if not self.repeated or driver.state.load_config() != _text(driver, configs):
             for device, _ in bound:
                 yield from unbind(driver, device)
@@ -200,21 +199,19 @@ def unbind(driver: Driver, device: Device) -> Steps:
     """Disable a device and forget its clients' opens."""
     yield from bind.unbind_device(device)
     for wq in device.wqs:
-        driver._forget_opens(wq)
+        forget_opens(driver, wq)
 
 
-def verb_save_config(driver: Driver, _arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
+def verb_save_config(driver: Driver, _arguments: Message) -> tuple[Key, Steps]:
     """The configuration in accel-config's format."""
-    _close_all(fds)
     devices = _by_name(driver)
     saved = [save_device(config, devices[name].caps) for name, config in sorted(driver.configs.items())]
-    return ("save", 0), _immediately({"config": saved})
+    return ("save", 0), immediately({"config": saved})
 
 
-def verb_topology(driver: Driver, _arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
+def verb_topology(driver: Driver, _arguments: Message) -> tuple[Key, Steps]:
     """What `accel-config list -i` prints."""
-    _close_all(fds)
-    return ("list", 0), _immediately(
+    return ("list", 0), immediately(
         {"devices": [list_device(device, driver.configs.get(device.name)) for device in driver.devices.values()]}
     )
 
@@ -227,9 +224,8 @@ def check_driver_name(wq: Wq, wq_type: WqType) -> None:
 
 
 # ---- config-*: attribute by attribute ----------------------------------------------------------------------------------
-def verb_config(driver: Driver, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
+def verb_config(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """object, attributes: [[name, text], ...], written in this order; the first refusal leaves everything as it was."""
-    _close_all(fds)
     at, _ = find(str(arguments.get("object")), _by_name(driver), driver.configs)
     return ("device", at.device.index), _write_attributes(driver, at.path, arguments.get("attributes"))
 
@@ -251,9 +247,8 @@ def _pairs(attributes: Any) -> Iterable[tuple[str, str]]:
 
 
 # ---- reset -------------------------------------------------------------------------------------------------------------
-def verb_reset_device(driver: Driver, arguments: Message, fds: list[int]) -> tuple[Key, Steps]:
+def verb_reset_device(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """device: unbound, reset, and its configuration forgotten."""
-    _close_all(fds)
     device = _by_name(driver).get(str(arguments.get("device")))
     if device is None:
         raise DriverError(ENOENT, f"device: no device {arguments.get('device')!r:.80}")
@@ -271,17 +266,7 @@ def _reset(driver: Driver, device: Device) -> Steps:
     return {}
 
 
-def _immediately(result: Message) -> Steps:
-    return result
-    yield
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-VERBS: Final[dict[str, Callable[[Driver, Message, list[int]], tuple[Key, Steps]]]] = {
+VERBS: Final[dict[str, Callable[[Driver, Message], tuple[Key, Steps]]]] = {
     "load_config": verb_load_config,
     "save_config": verb_save_config,
     "topology": verb_topology,

@@ -32,7 +32,7 @@ ANSWER_S: Final = 1.0
 REOPENS_MAX: Final = 2
 
 
-def resubmit(channel: Channel, ticket: int) -> Steps:
+def int_handle_resubmit_work(channel: Channel, ticket: int) -> Steps:
     """Submit a descriptor that ended 0x19 again, with the current handle; where that fails it ends WRITE_FAILED."""
     try:
         yield from _resubmit(channel, ticket)
@@ -94,7 +94,7 @@ def submit_own(channel: Channel, descriptor: bytes) -> Steps:
         yield Wait(f"channel {channel.number}: our portal to be reopened", channel.ask("reopen", channel.number))
 
 
-def revoke_drain(wq: Wq) -> Steps:
+def int_handle_revoke_drain(wq: Wq) -> Steps:
     """A Drain with nothing but an interrupt: it comes after everything the WQ had, and makes wq_thread run."""
     channel = next((channel for channel in wq.channels.values() if channel.live), None)
     if channel is None or wq.int_handle is None:

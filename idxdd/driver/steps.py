@@ -59,9 +59,22 @@ _REGISTERS: Final = {
     )
     for at in range(register.offset, register.offset + register.width_bytes, 4)
 }  # fmt: skip
-_TABLES: Final = {"WQCFG": "wqcfg", "GRPCFG": "grpcfg", "MSIXPERM": "msix_perm", "PERFMON": "perfmon"}
+_TABLES: Final = {"WQCFG": "wqcfg", "GRPCFG": "grpcfg", "MSIXPERM": "msix_perm", "PERFMON": "perfmon", "IDPT": "idpt"}
 _NATIVE: Final = {
-    **{name: f"channel.{name}" for name in ("work_list", "pending_list", "adopt", "sweep", "complete", "relist", "set_status")},
+    **{
+        name: f"channel.{name}"
+        for name in (
+            "work_list",
+            "pending_list",
+            "adopt",
+            "sweep",
+            "complete",
+            "relist",
+            "set_status",
+            "abort_invalid_handles",
+            "complete_again",
+        )
+    },
     "try_submit": "portal.try_submit",
 }
 _LINK: Final = (

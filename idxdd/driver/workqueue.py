@@ -7,7 +7,7 @@ different keys run side by side. A work's result or its DriverError goes to its 
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from errno import EOPNOTSUPP, errorcode
+from errno import EINVAL, EOPNOTSUPP, errorcode
 from typing import Any
 
 from idxdd.shm.clock import Clock
@@ -41,6 +41,20 @@ class Wait:
 
 Steps = Generator[Wait, None, Any]
 Key = tuple[str, int]
+
+
+def immediately(result: dict[str, Any]) -> Steps:
+    """A work without a step."""
+    return result
+    yield
+
+
+def integer(arguments: dict[str, Any], key: str) -> int:
+    """A verb's argument that must be a number, not negative. EINVAL."""
+    value = arguments.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DriverError(EINVAL, f"{key}: must be a number, is {value!r}")
+    return value
 
 
 def delay(clock: Clock, seconds: float) -> Wait:

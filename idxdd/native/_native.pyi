@@ -128,6 +128,7 @@ class Engine:
         tc_enabled: int = 3,
         evl_en: bool = False,
         evl_drains: bool = False,
+        idcap: int = 0,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:
@@ -295,6 +296,9 @@ class Channel:
     def close(self) -> None: ...
 
 # ---- channel (idxdd-irq's side), vectors ----------------------------------------------------------------------------------
+DEFER_NOTHING: Final[int]
+DEFER_INVALID_HANDLE: Final[int]
+DEFER_FINISHED: Final[int]
 VIOLATION_TAIL: Final[int]
 VIOLATION_INDEX: Final[int]
 VIOLATION_TWICE: Final[int]
@@ -329,10 +333,14 @@ class IrqChannel:
     """completions written by this process"""
     listed: int
     """length of the work list"""
-    def work_list(self, resubmit: bool) -> list[tuple[int, int]]:
-        """One pass; completes what is finished. resubmit: status 0x19 is returned as (ticket, status) instead."""
-    def pending_list(self, resubmit: bool) -> list[tuple[int, int]]:
+    def work_list(self, defer: int) -> list[tuple[int, int]]:
+        """One pass; completes what is finished. What DEFER_* hands out is returned as (ticket, status) instead."""
+    def pending_list(self, defer: int) -> list[tuple[int, int]]:
         """Take the pending list, newest first; what is unfinished goes to the work list."""
+    def abort_invalid_handles(self) -> int:
+        """Everything pending to the work list; what has status 0x19 there is completed, the rest stays. Returns how many."""
+    def entered(self, slot: int) -> bool:
+        """Whether the client has entered this slot since the last take."""
     def adopt(self) -> int:
         """After a predecessor was reaped: settle what the ring has, rebuild the work list, ring the client. Returns its
         length."""
@@ -340,6 +348,8 @@ class IrqChannel:
         """Complete everything on both lists: written status as NORMAL, zero as ABORT. Returns how many."""
     def complete(self, ticket: int, status: int, result: int) -> bool:
         """Complete one descriptor; False: not held."""
+    def complete_again(self, ticket: int, status: int, result: int) -> None:
+        """A second completion of a ticket that is completed (DEF-07)."""
     def relist(self, ticket: int) -> bool:
         """A returned descriptor was submitted again: back to the tail of the work list. False: not held."""
     def holds(self, ticket: int) -> bool:

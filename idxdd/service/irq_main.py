@@ -20,7 +20,9 @@ from typing import Any, Final
 
 from idxdd.control import protocol, wire
 from idxdd.driver import steps
-from idxdd.driver.driver import CHANNEL_FDS, DeviceWindow, Driver
+from idxdd.driver.channels import CHANNEL_FDS
+from idxdd.driver.driver import DeviceWindow, Driver
+from idxdd.driver.oops import Oops
 from idxdd.driver.state import SEGMENT_SIZE
 from idxdd.driver.workqueue import DriverError
 from idxdd.native._native import LAYOUT, VectorWaiter, Words, set_parent_death_signal
@@ -134,7 +136,7 @@ class Process:
     def _take(self, message: Message, fds: list[int]) -> None:
         if "answer" in message:
             if self.driver is not None:
-                self.driver.answer(message["answer"], message.get("copied", 0))
+                self.driver.questions.answer(message["answer"], message.get("copied", 0))
             return
         if "descriptors" in message:
             for position, channel in enumerate(message["descriptors"]):
@@ -225,7 +227,7 @@ def main() -> int:
     process = Process(LINK_FD, parent)
     try:
         process.run(stop_read)
-    except IdxdError as error:  # the device's loop does not answer: the supervisor decides what follows
+    except (IdxdError, Oops) as error:  # the device's loop does not answer, or a quirk: the supervisor decides what follows
         print(f"idxdd-irq: {error}", file=sys.stderr)
         return 1
     finally:

@@ -333,12 +333,12 @@ def test_a_submitter_that_stays_is_fenced_after_100_ms(bench: DriverBench, chann
     done = _queue(bench, hold_submitters(bench.wq(SHARED)))
     bench.run()
     assert (bench.asked, channel.completions(), bench.wq(SHARED).gate) == ([("fence", 1)], [], CLOSED)
-    bench.driver.answer(1)
+    bench.driver.questions.answer(1)
     bench.run()
     assert bench.asked == [("fence", 1), ("fenced", 1)]
     assert channel.completions() == [(ticket, 0, ABORTED)]
     assert done == []
-    bench.driver.answer(2)
+    bench.driver.questions.answer(2)
     bench.run()
     assert done == [None]
     release_submitters(bench.wq(SHARED))

@@ -186,17 +186,17 @@ static PyObject *deferred_list(const struct idxdd_deferred *deferred)
 }
 
 static PyObject *irq_channel_pass(PyObject *op, PyObject *args, PyObject *kwargs,
-                                  uint32_t (*pass)(struct idxdd_irq_channel *, bool, struct idxdd_deferred *))
+                                  uint32_t (*pass)(struct idxdd_irq_channel *, enum idxdd_defer, struct idxdd_deferred *))
 {
-    static char *names[] = {"resubmit", NULL};
+    static char *names[] = {"defer", NULL};
     struct idxdd_deferred deferred;
-    int resubmit;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "p", names, &resubmit))
+    int defer;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i", names, &defer))
         return NULL;
     struct idxdd_irq_channel *channel = irq_channel_of(op);
     if (!channel)
         return NULL;
-    pass(channel, resubmit, &deferred);
+    pass(channel, (enum idxdd_defer)defer, &deferred);
     return deferred_list(&deferred);
 }
 
@@ -232,6 +232,34 @@ static PyObject *irq_channel_complete(PyObject *op, PyObject *args)
     if (!channel)
         return NULL;
     return PyBool_FromLong(idxdd_irq_channel_complete(channel, ticket, status, result));
+}
+
+static PyObject *irq_channel_complete_again(PyObject *op, PyObject *args)
+{
+    unsigned long long ticket;
+    unsigned char status, result;
+    if (!PyArg_ParseTuple(args, "Kbb:complete_again", &ticket, &status, &result))
+        return NULL;
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    if (!channel)
+        return NULL;
+    idxdd_irq_channel_complete_again(channel, ticket, status, result);
+    Py_RETURN_NONE;
+}
+
+static PyObject *irq_channel_abort_invalid_handles(PyObject *op, PyObject *Py_UNUSED(none))
+{
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    return channel ? PyLong_FromUnsignedLong(idxdd_irq_channel_abort_invalid_handles(channel)) : NULL;
+}
+
+static PyObject *irq_channel_entered(PyObject *op, PyObject *arg)
+{
+    unsigned long slot = PyLong_AsUnsignedLong(arg);
+    if (slot == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    struct idxdd_irq_channel *channel = irq_channel_of(op);
+    return channel ? PyBool_FromLong(idxdd_irq_channel_entered(channel, (uint32_t)slot)) : NULL;
 }
 
 static PyObject *irq_channel_relist(PyObject *op, PyObject *arg)
@@ -316,12 +344,16 @@ static PyObject *irq_channel_attribute(PyObject *op, void *which)
 
 static PyMethodDef irq_channel_methods[] = {
     {"work_list", (PyCFunction)(void (*)(void))irq_channel_work_list, METH_VARARGS | METH_KEYWORDS,
-     "One pass over the work list; returns (ticket, status) of those to resubmit."},
+     "One pass over the work list; returns (ticket, status) of what DEFER_* hands out."},
     {"pending_list", (PyCFunction)(void (*)(void))irq_channel_pending_list, METH_VARARGS | METH_KEYWORDS,
-     "Take the pending list, newest first; returns (ticket, status) of those to resubmit."},
+     "Take the pending list, newest first; returns (ticket, status) of what DEFER_* hands out."},
+    {"abort_invalid_handles", irq_channel_abort_invalid_handles, METH_NOARGS,
+     "Everything pending to the work list; what has status 0x19 there is completed. Returns how many."},
+    {"entered", irq_channel_entered, METH_O, "Whether the client has entered this slot since the last take."},
     {"adopt", irq_channel_adopt, METH_NOARGS, "After a predecessor was reaped: settle, rebuild, ring. Returns how many are listed."},
     {"sweep", irq_channel_sweep, METH_NOARGS, "Complete everything: written status NORMAL, zero ABORT. Returns how many."},
     {"complete", irq_channel_complete, METH_VARARGS, "Complete one deferred descriptor (ticket, status, result). False: not held."},
+    {"complete_again", irq_channel_complete_again, METH_VARARGS, "A second completion of a ticket (ticket, status, result)."},
     {"relist", irq_channel_relist, METH_O, "Put a deferred descriptor back on the work list. False: not held."},
     {"holds", irq_channel_holds, METH_O, "Whether idxdd-irq holds this ticket: listed, not completed."},
     {"descriptor", irq_channel_descriptor, METH_O, "A copy of a held descriptor's 64 bytes; None: not held."},
@@ -375,6 +407,9 @@ int idxdd_bind_irq(PyObject *module)
 {
     if (add_type(module, "VectorWaiter", &waiter_spec, 0) < 0
         || add_type(module, "IrqChannel", &irq_channel_spec, (Py_ssize_t)sizeof(struct idxdd_irq_channel_state)) < 0
+        || PyModule_AddIntConstant(module, "DEFER_NOTHING", IDXDD_DEFER_NOTHING) < 0
+        || PyModule_AddIntConstant(module, "DEFER_INVALID_HANDLE", IDXDD_DEFER_INVALID_HANDLE) < 0
+        || PyModule_AddIntConstant(module, "DEFER_FINISHED", IDXDD_DEFER_FINISHED) < 0
         || PyModule_AddIntConstant(module, "VIOLATION_TAIL", IDXDD_VIOLATION_TAIL) < 0
         || PyModule_AddIntConstant(module, "VIOLATION_INDEX", IDXDD_VIOLATION_INDEX) < 0
         || PyModule_AddIntConstant(module, "VIOLATION_TWICE", IDXDD_VIOLATION_TWICE) < 0)

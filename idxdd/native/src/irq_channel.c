@@ -156,10 +156,11 @@ static void complete_all(struct idxdd_irq_channel *c, const struct done *done, u
     }
 }
 
-/* Sort one finished descriptor: to `done`, or to `deferred` when it is to be resubmitted. */
-static void sort_finished(uint64_t ticket, uint8_t status, bool resubmit, struct done *done, uint32_t *count, struct idxdd_deferred *deferred)
+/* Sort one finished descriptor: to `done`, or to `deferred` when it is handed out. */
+static void sort_finished(uint64_t ticket, uint8_t status, enum idxdd_defer defer, struct done *done, uint32_t *count,
+                          struct idxdd_deferred *deferred)
 {
-    if (status == STATUS_INT_HANDLE_INVAL && resubmit) {
+    if (defer == IDXDD_DEFER_FINISHED || (defer == IDXDD_DEFER_INVALID_HANDLE && status == STATUS_INT_HANDLE_INVAL)) {
         deferred->entry[deferred->count].ticket = ticket;
         deferred->entry[deferred->count++].status = status;
         return;
@@ -178,6 +179,12 @@ bool idxdd_irq_channel_complete(struct idxdd_irq_channel *c, uint64_t ticket, ui
     c->work_count = kept;
     complete_all(c, &(struct done){ticket, status, result}, 1);
     return true;
+}
+
+void idxdd_irq_channel_complete_again(struct idxdd_irq_channel *c, uint64_t ticket, uint8_t status, uint8_t result)
+{
+    if (idxdd_ticket_slot(ticket) < c->slots && listed(c, idxdd_ticket_slot(ticket)) == 0)
+        complete_all(c, &(struct done){ticket, status, result}, 1);
 }
 
 bool idxdd_irq_channel_relist(struct idxdd_irq_channel *c, uint64_t ticket)
@@ -217,7 +224,7 @@ bool idxdd_irq_channel_set_status(struct idxdd_irq_channel *c, uint64_t ticket, 
 
 /* ---- the lists ---- */
 
-uint32_t idxdd_irq_channel_work_list(struct idxdd_irq_channel *c, bool resubmit, struct idxdd_deferred *deferred)
+uint32_t idxdd_irq_channel_work_list(struct idxdd_irq_channel *c, enum idxdd_defer defer, struct idxdd_deferred *deferred)
 {
     struct done done[IDXDD_CHANNEL_SLOTS];
     uint32_t count = 0, kept = 0;
@@ -228,7 +235,7 @@ uint32_t idxdd_irq_channel_work_list(struct idxdd_irq_channel *c, bool resubmit,
         if (status == 0)                       /* the raw byte: 0x80 alone is finished here */
             c->work[kept++] = (uint16_t)slot;
         else
-            sort_finished(idxdd_ticket(slot, listed(c, slot)), status, resubmit, done, &count, deferred);
+            sort_finished(idxdd_ticket(slot, listed(c, slot)), status, defer, done, &count, deferred);
     }
     c->work_count = kept;
     complete_all(c, done, count);
@@ -266,7 +273,7 @@ static uint32_t take_pending(struct idxdd_irq_channel *c, uint16_t *slots)
     return taken;
 }
 
-uint32_t idxdd_irq_channel_pending_list(struct idxdd_irq_channel *c, bool resubmit, struct idxdd_deferred *deferred)
+uint32_t idxdd_irq_channel_pending_list(struct idxdd_irq_channel *c, enum idxdd_defer defer, struct idxdd_deferred *deferred)
 {
     struct done done[IDXDD_CHANNEL_SLOTS];
     uint16_t slots[IDXDD_CHANNEL_SLOTS];
@@ -277,10 +284,40 @@ uint32_t idxdd_irq_channel_pending_list(struct idxdd_irq_channel *c, bool resubm
         if ((status & STATUS_MASK) == 0)       /* masked: 0x80 alone is not finished here */
             c->work[c->work_count++] = slots[i];
         else
-            sort_finished(idxdd_ticket(slots[i], listed(c, slots[i])), status, resubmit, done, &count, deferred);
+            sort_finished(idxdd_ticket(slots[i], listed(c, slots[i])), status, defer, done, &count, deferred);
     }
     complete_all(c, done, count);
     return count;
+}
+
+uint32_t idxdd_irq_channel_abort_invalid_handles(struct idxdd_irq_channel *c)
+{
+    struct done done[IDXDD_CHANNEL_SLOTS];
+    uint16_t slots[IDXDD_CHANNEL_SLOTS];
+    uint32_t count = 0, kept = 0;
+    for (uint32_t i = take_pending(c, slots); i-- > 0;)
+        c->work[c->work_count++] = slots[i];
+    for (uint32_t i = 0; i < c->work_count; i++) {
+        uint32_t slot = c->work[i];
+        uint8_t status = record_status(c, slot);
+        if (status == STATUS_INT_HANDLE_INVAL)
+            done[count++] = (struct done){idxdd_ticket(slot, listed(c, slot)), status, (uint8_t)idxdd_txn_result_of(status, true)};
+        else
+            c->work[kept++] = (uint16_t)slot;
+    }
+    c->work_count = kept;
+    complete_all(c, done, count);
+    return count;
+}
+
+bool idxdd_irq_channel_entered(const struct idxdd_irq_channel *c, uint32_t slot)
+{
+    uint64_t tail = atomic_load_explicit(&c->channel->pending_tail, memory_order_acquire);
+    uint64_t at = atomic_load_explicit(&c->state->cursor, memory_order_relaxed);
+    for (uint32_t left = IDXDD_CHANNEL_SLOTS; at != tail && left > 0; at++, left--)
+        if (idxdd_ticket_slot(atomic_load_explicit(&c->channel->pending[at % IDXDD_CHANNEL_SLOTS], memory_order_relaxed)) == slot)
+            return true;
+    return false;
 }
 
 /* ---- adoption, sweep ---- */

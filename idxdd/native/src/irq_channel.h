@@ -58,9 +58,23 @@ void idxdd_irq_channel_close(struct idxdd_irq_channel *c);
 
 uint32_t idxdd_irq_channel_in_submit(const struct idxdd_irq_channel *c);
 
-/* One pass of irq_process_work_list / irq_process_pending_llist. resubmit: hand out status 0x19 instead of completing it. */
-uint32_t idxdd_irq_channel_work_list(struct idxdd_irq_channel *c, bool resubmit, struct idxdd_deferred *deferred);
-uint32_t idxdd_irq_channel_pending_list(struct idxdd_irq_channel *c, bool resubmit, struct idxdd_deferred *deferred);
+/* What a pass hands out instead of completing it. */
+enum idxdd_defer {
+    IDXDD_DEFER_NOTHING = 0,
+    IDXDD_DEFER_INVALID_HANDLE = 1,   /* status 0x19: to be submitted again */
+    IDXDD_DEFER_FINISHED = 2,         /* everything finished: the caller completes it (known defects, DEF-06, DEF-14) */
+};
+
+/* One pass of irq_process_work_list / irq_process_pending_llist. */
+uint32_t idxdd_irq_channel_work_list(struct idxdd_irq_channel *c, enum idxdd_defer defer, struct idxdd_deferred *deferred);
+uint32_t idxdd_irq_channel_pending_list(struct idxdd_irq_channel *c, enum idxdd_defer defer, struct idxdd_deferred *deferred);
+
+/* Everything pending to the work list, newest first; what has status 0x19 there is completed, whatever else has finished
+ * stays. Returns how many were completed. */
+uint32_t idxdd_irq_channel_abort_invalid_handles(struct idxdd_irq_channel *c);
+
+/* Whether the client has entered this slot on the pending list since the last take. */
+bool idxdd_irq_channel_entered(const struct idxdd_irq_channel *c, uint32_t slot);
 
 /* After a predecessor was reaped: settle what the ring already has, rebuild the work list, ring the client. Returns how many are listed. */
 uint32_t idxdd_irq_channel_adopt(struct idxdd_irq_channel *c);
@@ -70,6 +84,9 @@ uint32_t idxdd_irq_channel_sweep(struct idxdd_irq_channel *c);
 
 /* Complete one deferred descriptor. False: idxdd-irq does not hold this ticket. */
 bool idxdd_irq_channel_complete(struct idxdd_irq_channel *c, uint64_t ticket, uint8_t status, uint8_t result);
+
+/* Write a completion although the ticket is not held: a second one (known defect, DEF-07). Its client drops it as a repeat. */
+void idxdd_irq_channel_complete_again(struct idxdd_irq_channel *c, uint64_t ticket, uint8_t status, uint8_t result);
 
 /* Put a deferred descriptor back on the tail of the work list (it was submitted again). False: not held. */
 bool idxdd_irq_channel_relist(struct idxdd_irq_channel *c, uint64_t ticket);
