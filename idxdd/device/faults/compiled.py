@@ -1,0 +1,168 @@
+"""A rule as the engine takes it: struct idxdd_rule (inject.h).
+
+One rule of the language becomes one of the engine's for each client it names (pid, uid), else one; its counts go on over
+an exchange of the engine's table: `progress` says what earlier tables have counted.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from idxdd.device.engineport import WQS_PER_DEVICE
+from idxdd.device.faults.counting import splitmix64
+from idxdd.device.faults.possible import operand_of, operations_of
+from idxdd.device.faults.rule import DEVICE_ACTIONS, Rule, What, When
+from idxdd.device.faults.values import NO_MEMBER
+from idxdd.spec.codes import CompletionStatus
+
+LAYOUT = struct.Struct("<Q4QQQIIIIIIIIQQQQQIIIIQQQIIBBBBI")
+RULE_BYTES = 184
+assert LAYOUT.size == RULE_BYTES
+ANY_PASID = 0xFFFFFFFF
+ADDRESS_LAST = (1 << 64) - 1
+SIZE_LAST = 0xFFFFFFFF
+CHANCE_ALWAYS = 0xFFFFFFFF
+EVERY_OPCODE = (1 << 256) - 1
+QWORD = (1 << 64) - 1
+ANYWHERE, MEMBERS, NOT_MEMBERS = 0, 1, 2
+STATUS, FAULT, CORRUPT, DELAY, DROP, REORDER, FULL, INTERRUPT_LOST, INTERRUPT_LATE, SLOW, EVENT = range(1, 12)
+EFFECTS = {
+    "status": STATUS,
+    "fault": FAULT,
+    "corrupt": CORRUPT,
+    "delay": DELAY,
+    "drop": DROP,
+    "reorder": REORDER,
+    "full": FULL,
+    "slow": SLOW,
+    "lost": INTERRUPT_LOST,
+    "late": INTERRUPT_LATE,
+}
+FLIP = 0xFF
+RESERVED_FLAG = 1 << 6
+"""The offending flag of a status invalid_flags that names none: bit 6 is never allowed."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What earlier tables have counted of a rule."""
+
+    matches: int = 0
+    hits: int = 0
+
+
+def wq_mask(rule: Rule, devices: Iterable[int]) -> int:
+    """Bits of the global WQ indices that the rule names, of these devices."""
+    mask = 0
+    if rule.where.wq is not None:
+        for name in rule.where.wq:
+            device, _, queue = name.partition("/")
+            if int(device[3:]) in devices:
+                mask |= 1 << int(device[3:]) * WQS_PER_DEVICE + int(queue.rpartition(".")[2])
+        return mask
+    for index in devices:
+        if rule.where.device in (None, f"dsa{index}"):
+            mask |= ((1 << WQS_PER_DEVICE) - 1) << index * WQS_PER_DEVICE
+    return mask
+
+
+def compiled(
+    rule: Rule, number: int, devices: Iterable[int], pasid: int | None, added_ns: int, progress: Progress = Progress()
+) -> bytes | None:
+    """The engine's rule; None when no hit is left, or no device of the rule is there."""
+    where, what = rule.where, rule.what
+    wqs, hits_left = wq_mask(rule, devices), _hits_left(rule.when, progress)
+    if not wqs or hits_left == 0:
+        return None
+    opcodes = EVERY_OPCODE if any_operation(rule) else sum(1 << opcode for opcode in operations_of(rule))
+    addr, size, flags = where.addr, where.size, where.flags
+    mask = (flags.are_set | flags.are_clear) if flags else 0
+    scope, member = _scope(rule)
+    skip, every = _counted(rule.when, progress)
+    effect = EFFECTS.get(what.how or what.action, EVENT)
+    return LAYOUT.pack(
+        wqs,
+        *(opcodes >> 64 * word & QWORD for word in range(4)),
+        addr.first if addr else 0,
+        addr.last if addr else ADDRESS_LAST,
+        size.first if size else 0,
+        size.last if size else SIZE_LAST,
+        pasid if pasid is not None else ANY_PASID,
+        mask,
+        flags.are_set if flags else 0,
+        *member,
+        scope,
+        added_ns + rule.when.after if rule.when.after else 0,
+        skip,
+        every,
+        hits_left or 0,
+        splitmix64((rule.when.seed or 0) + progress.matches),
+        CHANCE_ALWAYS if rule.when.chance is None else min(int(rule.when.chance * 2**32), CHANCE_ALWAYS),
+        effect,
+        number,
+        what.count or 0,
+        what.time or 0,
+        what.at or 0,
+        0,
+        what.bytes or 0,
+        _offending_flags(what),
+        what.status or 0 if effect == STATUS else 0,
+        what.result or 0,
+        _operand(rule, effect),
+        what.xor or FLIP,
+        0,
+    )
+
+
+def any_operation(rule: Rule) -> bool:
+    """The rule means every descriptor, whatever its opcode: also those that no operation has."""
+    if rule.where.op is not None or rule.what.action == "slow":
+        return False
+    if rule.what.action in ("fault", "corrupt"):
+        return rule.what.access == "record" or rule.what.operand == "completion_record"
+    return rule.what.action != "status" or rule.what.force
+
+
+def _operand(rule: Rule, effect: int) -> int:
+    if effect not in (FAULT, CORRUPT):
+        return 0
+    return operand_of(rule.what, operations_of(rule)[0])
+
+
+def _scope(rule: Rule) -> tuple[int, tuple[int, int]]:
+    member = rule.where.member
+    if member is None:
+        return ANYWHERE, (0, 0)
+    return (NOT_MEMBERS, (0, 0)) if member == NO_MEMBER else (MEMBERS, (member.first, member.last))
+
+
+def _offending_flags(what: What) -> int:
+    if what.status != CompletionStatus.INVALID_FLAGS:
+        return 0
+    return what.mask or RESERVED_FLAG
+
+
+def _hits_left(when: When, progress: Progress) -> int | None:
+    """0: it has struck for the last time."""
+    if when.nth is not None and progress.matches >= when.nth:
+        return 0
+    return None if when.hits_max is None else max(0, when.hits_max - progress.hits)
+
+
+def _counted(when: When, progress: Progress) -> tuple[int, int]:
+    """Matches to pass over from here, and every so many-th after."""
+    if when.nth is not None:
+        return when.nth - 1 - progress.matches, 1
+    if when.every is not None:
+        return when.every - 1 - progress.matches % when.every, when.every
+    return 0, 1
+
+
+def needs_engine(rule: Rule) -> bool:
+    """Does the engine look for it? Else the device loop does."""
+    return not rule.of_vector and not rule.by_itself
+
+
+def is_device_action(what: What) -> bool:
+    """Does the device loop carry it out?"""
+    return what.action in DEVICE_ACTIONS or what.how == "spurious"
