@@ -6,6 +6,11 @@ complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l min-ops
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a bus-reset -d 'Warm or cold reset: as an FLR, and ends such halts (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l type
+complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a clients -d 'Who is connected: process, user, PASID, work queues, buffers.'
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l socket
@@ -91,6 +96,36 @@ complete -c idxdctl -n __fish_use_subcommand -f -a enable-wq -d 'Enable work que
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a explain -d 'Say what a descriptor, a completion record or a status means, which rule refuses it, and what to do.'
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l bof
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l checks
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l in-batch
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l max-batch
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l max-transfer
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l profile
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l read-only
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l record
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l shared
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l status
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l unmapped
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a flr -d 'Function-level reset of a device (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from flr' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from flr' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from flr' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a halt -d 'Halt a device, as after a fatal error (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l type
+complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l wait
+complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a insert -d 'Put a removed device back: new, and disabled (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from insert' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from insert' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from insert' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a kick -d 'End a client'\''s session: its portals stop at once, its buffers are given back (admin).'
 complete -c idxdctl -n '__fish_seen_subcommand_from kick' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from kick' -l socket
@@ -138,11 +173,21 @@ complete -c idxdctl -n __fish_use_subcommand -f -a reload -d 'Make the daemon re
 complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from reload' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a remove -d 'Take a device away without warning (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from remove' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from remove' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from remove' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a reset -d 'Reset a device: disabled, and its configuration forgotten.'
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l force
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from reset' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a revoke -d 'Revoke interrupt handles of a device (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from revoke' -l handle
+complete -c idxdctl -n '__fish_seen_subcommand_from revoke' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from revoke' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from revoke' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from revoke' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a save-config -d 'Save the configuration in accel-config'\''s format.'
 complete -c idxdctl -n '__fish_seen_subcommand_from save-config' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from save-config' -l saved-file
@@ -152,6 +197,23 @@ complete -c idxdctl -n __fish_use_subcommand -f -a stats -d 'Counters of the dev
 complete -c idxdctl -n '__fish_seen_subcommand_from stats' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from stats' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from stats' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a stress -d 'Work queues under load; every byte and every count is checked. Kills, revokes and halts disturb every client there is.'
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l clients
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l descriptors
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l disable-wqs
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l every
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l faults
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l halts
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l kill-clients
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l kill-irq
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l revokes
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l seconds
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l seed
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a swerr -d 'The last software error of each device, as the driver saved it, decoded.'
 complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l socket

@@ -43,10 +43,11 @@ class ClosedReason(IntEnum):
     REVOKED = 4
     BY_OWNER = 5
     DEVICE_GONE = 6
+    REMOVED = 7
 
 
 class PortalClosed(IdxdError):
-    """The device closed the portal: WQ disabled, aborted, halted or revoked. What it had not accepted was not done."""
+    """The device closed the portal: WQ disabled, aborted, halted, revoked or removed. What it had not accepted was not done."""
 
     def __init__(self, doing: str, reason: int) -> None:
         self.reason = ClosedReason(reason) if reason in ClosedReason._value2member_map_ else ClosedReason.ABORTED

@@ -189,6 +189,11 @@ OPS: dict[str, Op] = {
     "config": Op({"object": NAME, "attributes": Pairs(32, 2048)}),
     "reset_device": Op({"device": NAME}),
     "reload": Op(),
+    "halt": Op({"device": NAME, "reset_type": NAME}),
+    "bus_reset": Op({"device": NAME, "reset_type": NAME}),
+    "remove": Op({"device": NAME}),
+    "insert": Op({"device": NAME}),
+    "revoke": Op({"device": NAME}, {"handle": Number(0, 2**16 - 1), "wq": NAME}),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),
 }
 

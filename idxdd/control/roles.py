@@ -33,6 +33,11 @@ NEEDS: dict[str, Role] = {
     "kick": Role.ADMIN,
     "reload": Role.ADMIN,
     "regs": Role.ADMIN,
+    "halt": Role.ADMIN,
+    "bus_reset": Role.ADMIN,
+    "remove": Role.ADMIN,
+    "insert": Role.ADMIN,
+    "revoke": Role.ADMIN,
 }
 """Operations that need more than Role.USER; opening a kernel WQ needs KERNEL_CHANNEL besides."""
 

@@ -148,7 +148,7 @@ class Device:
     def remove(self, then: Continuation = lambda: None) -> None:
         """Surprise removal: reads give all ones, writes go nowhere, portals close for good."""
         self.present = False
-        self._abandon(Closed.DEVICE_GONE, then)
+        self._abandon(Closed.REMOVED, then)
         self.registers.vanish()
 
     def insert(self, then: Continuation = lambda: None) -> None:

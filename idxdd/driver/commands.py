@@ -5,6 +5,8 @@ Record           position of the CMD write in the MMIO ring, then COMMAND_VALID 
 Waiting          the interrupt only says "look": what counts is CMDSTS.active. A spurious cause completes nothing.
 Effect           what a command changed of the driver's belief is stored (`apply_effect`) before the record is cleared,
                  by the caller or, after a kill, by the successor (`adopt_command`).
+Removal, reset   of the device by its bus: no interrupt will come. The bus says "look" (bus_event); of a removed device the
+                 status is 0x03.
 Halt             a halted device is sent nothing (status 0x03), except Reset Device in a software halt. A waiter is woken
                  with 0x03 when a halt is taken (DEF-01).
 """
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 def cmd_exec(device: Device, command: Command, operand: int) -> Steps:
     """Send a command and wait for its interrupt, without time-out. Returns CMDSTS.error, or 0x03 when halted.
 
-    The whole CMDSTS for Request Interrupt Handle, whose result counts, and for every command under DEF-16.
+    The whole CMDSTS for the commands that request a handle, whose result counts, and for every command under DEF-16.
     """
     if _refused(device, command):
         return int(CmdErr.HW_ERR)
@@ -47,12 +49,12 @@ def _await(device: Device, command: Command, operand: int) -> Steps:
     while True:
         yield Wait(f"{device.name}: {command.name}", lambda: device.command_done or device.halt_taken)
         device.command_done = False
-        if device.halt_taken:
+        if device.halt_taken or device.mmio.absent:
             status = int(CmdErr.HW_ERR)
             break
         sts = device.mmio.read(CMDSTS)
         if not sts.active:
-            whole = command is Command.REQUEST_INT_HANDLE or "DEF-16" in device.quirks
+            whole = command in (Command.REQUEST_INT_HANDLE, Command.REQUEST_IDPT_HANDLE) or "DEF-16" in device.quirks
             status = sts.raw if whole else int(sts.error)
             break
     device.block.cmd_status = status & 0xFF
@@ -66,8 +68,9 @@ def cmd_poll(device: Device, command: Command, operand: int) -> Steps:
     device.command_running = True
     try:
         _issue(device, CMD.encode(operand=operand, command=command))
-        yield Wait(f"{device.name}: {command.name}", lambda: not device.mmio.read(CMDSTS).active, poll=True)
-        status = device.mmio.read(CMDSTS).raw
+        over = lambda: device.mmio.absent or not device.mmio.read(CMDSTS).active  # noqa: E731
+        yield Wait(f"{device.name}: {command.name}", over, poll=True)
+        status = int(CmdErr.HW_ERR) if device.mmio.absent else device.mmio.read(CMDSTS).raw
         _settle(device, command, operand, status)
         return status
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from idxdd.service import act
 from idxdd.service.settings import BadSetting, reloaded
 from idxdd.service.tasks import Refused, Steps
 
@@ -84,4 +85,5 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "reset_device": _changes("reset_device"),
     "kick": _kick,
     "reload": _reload,
+    **act.OPERATIONS,
 }

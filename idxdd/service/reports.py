@@ -75,6 +75,20 @@ def wq_index(devices: dict[str, Device], name: str) -> int:
     return device.index * WQS_PER_DEVICE + wq
 
 
+def device_named(devices: dict[str, Device], name: str) -> Device:
+    """Refused: ENOENT."""
+    device = devices.get(name)
+    if device is None:
+        raise Refused("ENOENT", f"device: no device {name!r} (there is {', '.join(devices)})")
+    return device
+
+
+def int_handle(published: Words, wq: int) -> int:
+    """The interrupt handle the driver has for a WQ (global index); 0xffffffff: none."""
+    at = LAYOUT["published_driver.wq"] + wq * LAYOUT["published_driver.wq[]"] + LAYOUT["published_wq.int_handle"]
+    return published.load32(at)
+
+
 def wq_facts(devices: dict[str, Device], published: Words, name: str) -> WqFacts:
     """Mode and sizes from the registers, the type from the driver. Refused: ENOENT, ENXIO."""
     wq = wq_index(devices, name)

@@ -13,3 +13,4 @@ class Closed(IntEnum):
     REVOKED = 4
     BY_OWNER = 5
     DEVICE_GONE = 6
+    REMOVED = 7

@@ -22,6 +22,7 @@ from typing_extensions import Buffer
 from idxdd.native import LAYOUT, Words, fence
 from idxdd.shm.clock import CLOCK, Clock
 from idxdd.shm.errors import DeviceGone
+from idxdd.spec.registers import VERSION
 
 MMIO_SIZE: Final = LAYOUT["mmio"]
 MMIO_RING: Final = LAYOUT["mmio_ring"]
@@ -36,6 +37,7 @@ _VALUE: Final = LAYOUT["posted_write.value"]
 
 _WIDTHS: Final = frozenset({1, 2, 4, 8})
 _COUNTER: Final = 1 << 64
+_NOBODY: Final = 0xFFFFFFFF
 
 
 class RegisterValue(Protocol):
@@ -132,6 +134,11 @@ class DriverMmio:
         for byte in range(0, register.width_bytes, 8):
             raw |= self._load(offset + byte, min(8, register.width_bytes - byte)) << 8 * byte
         return register(raw)
+
+    @property
+    def absent(self) -> bool:
+        """The bus finds nobody: all ones where a device has its version. Waits for nothing."""
+        return self._bar0.load32(VERSION.offset) == _NOBODY
 
     def read_bytes(self, offset: int, size: int) -> bytes:
         """A range of the register file, after our own writes; no order inside it. Raises DeviceGone."""

@@ -179,7 +179,7 @@ def test_a_device_that_is_gone_reads_as_ones(driver: MockDriver) -> None:
     """Surprise removal: a driver sees all ones, as on PCI Express, and its writes are lost."""
     driver.enable(DEDICATED)
     driver.device.remove()
-    assert driver.fake.asked("wq_stop")[-1]["reason"] == Closed.DEVICE_GONE
+    assert driver.fake.asked("wq_stop")[-1]["reason"] == Closed.REMOVED
     driver.settle()
     assert bytes(driver.bar0) == b"\xff" * BAR0_SIZE_BYTES
     driver.mmio.write32(0xA0, Command.DRAIN_ALL << 20)

@@ -41,6 +41,7 @@ enum idxdd_closed {
     IDXDD_CLOSED_REVOKED = 4,       /* fenced at the gate, or revoked by an administrator */
     IDXDD_CLOSED_BY_OWNER = 5,      /* the client asked, or died */
     IDXDD_CLOSED_DEVICE_GONE = 6,   /* the daemon shuts down */
+    IDXDD_CLOSED_REMOVED = 7,       /* surprise removal of the device; the daemon lives */
 };
 
 /* A portal, client's page. Writer: that client (the portal's owner), nobody else. Reader: the engine; idxdd-irq reads in_submit. */
