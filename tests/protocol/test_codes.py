@@ -1,0 +1,193 @@
+"""Each status a portal can provoke, at each place it can appear: record, SWERR, event log; on the real engine.
+
+operations.md section 2 says where an error goes: with a completion record address into the record, without one into the
+event log if that is on, else into SWERR. docs/device-coverage.md is made from what is seen here and elsewhere.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from device_system import BASE, NOWHERE, System, device_system
+from engine_bench import CRAV, DRAIN, MOVE, NOOP, RCR, Client, descriptor
+
+from idxdd.device.profile import Profile
+from idxdd.shm.hostmemory import host_base
+from idxdd.spec.codes import CmdErr, Command, CompletionStatus, Flag, Opcode
+from idxdd.spec.registers import EVLCFG, GENCFG, MSIXPERM
+from idxdd.testing.mock_driver import DEDICATED, SHARED
+from idxdd.testing.profiles import DSA2
+
+RECORD, SOURCE, TARGET = BASE, BASE + 0x1000, BASE + 0x8000
+BOF, RCI = int(Flag.BOF), int(Flag.RCI)
+Make = Callable[[Client, int, int], bytes]
+"""The descriptor; with these flags besides its own, and this record."""
+
+
+@dataclass(frozen=True)
+class Provoked:
+    """A status, who provokes it, and what the device must be like for it."""
+
+    status: CompletionStatus
+    make: Make
+    wq: dict[str, int] = field(default_factory=dict)
+    platform: dict[str, Any] = field(default_factory=dict)
+    priv: bool = False
+    in_record: bool = True
+    """Not of those that never go there (operations.md section 2)."""
+
+    @property
+    def profile(self) -> Profile:
+        return replace(DSA2, platform=replace(DSA2.platform, **self.platform))
+
+
+def move(source: int = SOURCE, target: int = TARGET, size: int = 64, flags: int = 0) -> Make:
+    return lambda client, more, record: descriptor(MOVE, flags | more, record, source, target, size)
+
+
+def operation(opcode: int, flags: int = 0, *rest: Any, first: int = SOURCE, second: int = TARGET, size: int = 64) -> Make:
+    tail = rest[0] if rest else b""
+    return lambda client, more, record: descriptor(opcode, flags | more, record, first, second, size, rest=tail)
+
+
+def applied(*offsets: int) -> Make:
+    """Apply Delta Record of entries at these offsets, in units of 8 bytes."""
+
+    def make(client: Client, more: int, record: int) -> bytes:
+        delta = b"".join(struct.pack("<HQ", offset, 0) for offset in offsets)
+        client.memory[0x1000 : 0x1000 + len(delta)] = delta
+        return descriptor(Opcode.AP_DELTA, more, record, SOURCE, TARGET, 4096, rest=struct.pack("<I", len(delta)))
+
+    return make
+
+
+def stripped(client: Client, more: int, record: int) -> bytes:
+    """DIF Strip of a block of 512 bytes whose guard is wrong."""
+    client.memory[0x1000 : 0x1000 + 520] = b"\1" + bytes(519)
+    return descriptor(Opcode.DIF_STRP, more, record, SOURCE, TARGET, 520)
+
+
+def listed(*members: bytes, address: int = BASE + 0x4000, count: int | None = None) -> Make:
+    def make(client: Client, more: int, record: int) -> bytes:
+        client.memory[0x4000 : 0x4000 + 64 * len(members)] = b"".join(members)
+        return descriptor(Opcode.BATCH, more, record, address, 0, len(members) if count is None else count)
+
+    return make
+
+
+CODES = [
+    Provoked(CompletionStatus.PAGE_FAULT_NOBOF, move(source=NOWHERE)),
+    Provoked(CompletionStatus.PAGE_FAULT_NOBOF, move(target=NOWHERE)),
+    Provoked(CompletionStatus.PAGE_FAULT_IR, move(source=NOWHERE, flags=BOF), wq={"bof": 1}),
+    Provoked(CompletionStatus.PAGE_FAULT_IR, move(target=NOWHERE, flags=BOF), wq={"bof": 1}),
+    Provoked(CompletionStatus.BATCH_PAGE_FAULT, listed(address=NOWHERE, count=2)),
+    Provoked(CompletionStatus.DR_OFFSET_NOINC, applied(3, 3)),
+    Provoked(CompletionStatus.DR_OFFSET_ERANGE, applied(512)),
+    Provoked(CompletionStatus.DIF_ERR, stripped),
+    Provoked(CompletionStatus.BAD_OPCODE, operation(0x0B)),
+    Provoked(CompletionStatus.INVALID_FLAGS, operation(NOOP, 1 << 6, first=0, second=0, size=0)),
+    Provoked(CompletionStatus.NOZERO_RESERVE, operation(NOOP, 0, second=0, size=0)),
+    Provoked(CompletionStatus.XFER_ERANGE, move(size=1 << 22)),
+    Provoked(CompletionStatus.DESC_CNT_ERANGE, listed(count=33)),
+    Provoked(CompletionStatus.DR_ERANGE, operation(Opcode.AP_DELTA, 0, struct.pack("<I", 11), size=4096)),
+    Provoked(
+        CompletionStatus.OVERLAP_BUFFERS, operation(Opcode.DUALCAST, 0, struct.pack("<Q", TARGET + 0x4000), second=SOURCE)
+    ),
+    Provoked(CompletionStatus.DCAST_ERR, operation(Opcode.DUALCAST, 0, struct.pack("<Q", TARGET + 0x4004))),
+    Provoked(CompletionStatus.DESCLIST_ALIGN, listed(address=BASE + 0x4020, count=2)),
+    Provoked(CompletionStatus.ADDR_ALIGN, operation(Opcode.AP_DELTA, 0, struct.pack("<I", 10), second=TARGET + 4, size=4096)),
+    Provoked(CompletionStatus.HW_ERR1, move(source=NOWHERE), platform={"ats": False, "prs": False}),
+    Provoked(CompletionStatus.HW_ERR1, move(source=NOWHERE), wq={"wq_ats_disable": 1}),
+    Provoked(CompletionStatus.HW_ERR_DRB, move(target=NOWHERE), platform={"ats": False, "prs": False}),
+    Provoked(CompletionStatus.HW_ERR_DRB, move(target=NOWHERE), wq={"wq_ats_disable": 1}),
+    Provoked(
+        CompletionStatus.PRIV_BAD,
+        operation(NOOP, 0, first=0, second=0, size=0),
+        wq=SHARED,
+        platform={"privileged_mode": False},
+        priv=True,
+        in_record=False,
+    ),
+]
+IDS = [f"{one.status.name}-{number}" for number, one in enumerate(CODES)]
+
+
+@pytest.fixture
+def provoked(request: pytest.FixtureRequest, instance: str) -> Iterator[tuple[Provoked, System]]:
+    with device_system(instance, request.param.profile) as system:
+        yield request.param, system
+
+
+def enabled(system: System, case: Provoked, *, log: bool = False) -> Client:
+    """Device, WQ 0 as the case wants it, and a client on it."""
+    if log:
+        system.driver.write(EVLCFG.encode(log_size=64, log_base=host_base(0)))
+        system.driver.change(GENCFG, evl_en=True)
+    system.driver.enable(DEDICATED | case.wq)
+    return system.client(priv=case.priv)
+
+
+@pytest.mark.parametrize("provoked", CODES, ids=IDS, indirect=True)
+def test_a_status_is_in_the_record(provoked: tuple[Provoked, System]) -> None:
+    """With a record address the record tells; the statuses that never may, do not touch it."""
+    case, system = provoked
+    client = enabled(system, case)
+    system.run(client, case.make(client, CRAV | RCR, RECORD))
+    found = client.record(0)[0] & 0x3F
+    assert found == (case.status if case.in_record else 0), f"{found:#04x}"
+    assert bool(system.swerr().valid) is not case.in_record
+
+
+@pytest.mark.parametrize("provoked", CODES, ids=IDS, indirect=True)
+def test_without_a_record_a_status_is_in_swerr(provoked: tuple[Provoked, System]) -> None:
+    """WQ, PASID, operation and operand of the descriptor are told."""
+    case, system = provoked
+    client = enabled(system, case)
+    desc = case.make(client, 0, 0)
+    system.run(client, desc)
+    swerr = system.swerr()
+    assert (swerr.error, swerr.valid, swerr.desc_valid, swerr.wq_idx_valid) == (case.status, 1, 1, 1), hex(swerr.raw)
+    assert (swerr.wq_idx, swerr.operation, swerr.priv) == (0, desc[7], case.priv)
+    assert bytes(client.record(0)) == bytes(32)
+
+
+@pytest.mark.parametrize("provoked", CODES, ids=IDS, indirect=True)
+def test_with_a_log_a_status_is_in_an_entry(provoked: tuple[Provoked, System]) -> None:
+    """And SWERR stays empty."""
+    case, system = provoked
+    client = enabled(system, case, log=True)
+    desc = case.make(client, 0, 0)
+    system.run(client, desc)
+    assert [(entry.error, entry.operation) for entry in system.entries()] == [(case.status, desc[7])]
+    assert not system.swerr().valid
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["SWERR", "log"])
+def test_a_refused_handle_is_in_the_record_and_beside_it(instance: str, log: bool) -> None:
+    """0x19: the only status that is told twice (operations.md section 2); no interrupt is raised."""
+    with device_system(instance) as system:
+        client = enabled(system, Provoked(CompletionStatus.INT_HANDLE_INVAL, move()), log=log)
+        assert system.driver.command(Command.REQUEST_INT_HANDLE, 2) is CmdErr.SUCCESS
+        system.driver.change(MSIXPERM, 2, pasid_en=True, pasid=7)
+        system.run(client, client.noop(0, RCI, handle=2))
+        assert client.record(0)[0] == CompletionStatus.INT_HANDLE_INVAL
+        told = [entry.error for entry in system.entries()] if log else [system.swerr().error]
+        assert told == [CompletionStatus.INT_HANDLE_INVAL]
+        assert not system.fired(2)
+
+
+@pytest.mark.parametrize("switch", ["ats", "wq_ats_disable"])
+def test_a_readback_that_fails_without_translation(instance: str, switch: str) -> None:
+    """0x21, as for a write: nobody can ask for the page."""
+    case = Provoked(
+        CompletionStatus.HW_ERR_DRB,
+        move(),
+        platform={"ats": False, "prs": False} if switch == "ats" else {},
+        wq={"wq_ats_disable": 1} if switch == "wq_ats_disable" else {},
+    )
+    with device_system(instance, case.profile) as system:
+        client = enabled(system, case)
+        system.run(client, descriptor(DRAIN, CRAV | RCR | 1 << 16, RECORD, NOWHERE))
+        assert client.record(0)[0] & 0x3F == CompletionStatus.HW_ERR_DRB
