@@ -182,6 +182,12 @@ OPS: dict[str, Op] = {
     "disable_device": Op({"device": NAME}),
     "enable_wq": Op({"wq": NAME}),
     "disable_wq": Op({"wq": NAME}),
+    "open_window": Op(
+        {"device": NAME, "submitter": Number(2, 2**20 - 1), "address": ADDRESS, "size": SIZE_BYTES},
+        {"read": Flag(), "write": Flag(), "offset": Flag(), "update": Flag()},
+    ),
+    "close_window": Op({"device": NAME, "handle": Number(0, 2**16 - 1)}),
+    "windows": Op(),
     "regs": Op({"device": NAME}),
     "topology": Op(),
     "save_config": Op(),

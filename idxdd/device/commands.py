@@ -223,6 +223,20 @@ def release_int_handle(device: Device, operand: int, running: Running) -> None:
     running.end(CmdErr.INVAL_INT_IDX if operand & TABLE_IMS else device.interrupts.release_handle(handle))
 
 
+def request_idpt_handle(device: Device, operand: int, running: Running) -> None:
+    if operand >= device.domains.count:
+        return running.end(CmdErr.INVAL_IDPT_IDX)
+    device.domains.request_handle(operand)
+    running.end(result=operand)
+
+
+def release_idpt_handle(device: Device, operand: int, running: Running) -> None:
+    if operand >= device.domains.count:
+        return running.end(CmdErr.INVAL_IDPT_IDX)
+    device.domains.release_handle(operand)
+    running.end()
+
+
 # ---- the table ---------------------------------------------------------------------------------------------------------------
 DISABLED, ENABLED = DeviceState.DISABLED, DeviceState.ENABLED
 ANY = frozenset({DISABLED, ENABLED, DeviceState.HALT})
@@ -242,9 +256,11 @@ RULES: dict[Command, Rule] = {
     Command.DRAIN_PASID: Rule(PASID_BITS, Selects.NONE, ANY, CmdErr.HW_ERR, drain_pasid),
     Command.ABORT_PASID: Rule(PASID_BITS, Selects.NONE, ANY, CmdErr.HW_ERR, abort_pasid),
     Command.REQUEST_INT_HANDLE: Rule(TABLE_INDEX_BITS | TABLE_IMS, Selects.NONE, ANY, CmdErr.HW_ERR, request_int_handle),
+    Command.REQUEST_IDPT_HANDLE: Rule(TABLE_INDEX_BITS, Selects.NONE, ANY, CmdErr.HW_ERR, request_idpt_handle),
+    Command.RELEASE_IDPT_HANDLE: Rule(TABLE_INDEX_BITS, Selects.NONE, ANY, CmdErr.HW_ERR, release_idpt_handle),
     Command.RELEASE_INT_HANDLE: Rule(TABLE_INDEX_BITS | TABLE_IMS, Selects.NONE, ANY, CmdErr.HW_ERR, release_int_handle),
 }
-"""IDPT handles and the bitmap cache (15-17) belong to inter-domain operations, which this device does not advertise."""
+"""The bitmap cache (17): this device has none."""
 
 
 def refused_in_halt(command: Command, gensts: GENSTS) -> bool:

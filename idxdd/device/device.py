@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing_extensions import Buffer
 
 from idxdd.device.commands import CommandUnit
+from idxdd.device.domains import Domains
 from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
 from idxdd.device.errors import Errors
 from idxdd.device.interrupts import Interrupts
@@ -26,11 +27,11 @@ from idxdd.device.reports import OPCODE_BYTE, ErrorReport, report_of
 from idxdd.device.state import change_device
 from idxdd.device.wq import Wqs
 from idxdd.native import _native as native
-from idxdd.native._native import Exit
+from idxdd.native._native import Exit, Space
 from idxdd.shm.closed import Closed
 from idxdd.shm.hostmemory import HostMemory
 from idxdd.shm.mmio import DeviceMmio
-from idxdd.spec.codes import CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
+from idxdd.spec.codes import Command, CompletionStatus, DeviceState, Flag, InterruptCause, Opcode, Operand, ResetType
 from idxdd.spec.registers import CAPABILITIES, GENSTS, MSIX, WQCFG
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,10 @@ class Device:
         semaphores: Sequence[str],
         mmio_buffer: Buffer,
         host: Buffer | None = None,
+        host_space: Space | None = None,
     ) -> None:
         """`bar0`: 64 KiB, written here; `semaphores`: one name a vector; `mmio_buffer`: what `mmio` works on; `host`: the
-        driver's memory at host_base(index)."""
+        driver's memory at host_base(index); `host_space`: the same, as an address space that the engine reads."""
         self.index = index
         self.name = name
         self.profile = profile
@@ -69,6 +71,7 @@ class Device:
         self.host = None if host is None else HostMemory(host, index)
         self.errors = Errors(self.registers, self.interrupts, self.host)
         self.wqs = Wqs(index, self.registers, port, self.interrupts, self.errors.log, lambda: self.platform)
+        self.domains = Domains(index, self.registers, port, host_space, handles=Command.REQUEST_IDPT_HANDLE in profile.commands)
         self.commands = CommandUnit(self)
         self.faults = self.records_lost = 0
         self._dropped: dict[int, int] = {}
@@ -135,6 +138,7 @@ class Device:
         """Reset Device: registers.md section 9. Interrupt handles and the MSI-X table stay."""
         self.registers.reset(lambda register: not register.kept and register not in CAPABILITIES and register is not GENSTS)
         self.perfmon.restart()
+        self.domains.clear()
         self.interrupts.clear_pending()
         self.interrupts.refresh_permissions()
 
@@ -176,6 +180,7 @@ class Device:
         self.platform = self.profile.platform  # the PCI layer of an operating system restores what it had saved
         self._open_msix()
         self.perfmon.restart()
+        self.domains.restart()
         self.interrupts.restart(self.platform.bus_master)
         self.registers.answers = True
         self.resets += 1
@@ -195,6 +200,8 @@ class Device:
             return
         if exit.kind == native.EXIT_FAULT:
             self._fault(exit)
+        elif exit.kind == native.EXIT_WINDOW:
+            self.domains.update_window(exit)
         elif exit.kind == native.EXIT_ERROR:
             report = report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE)
             self.errors.report_exit(report, exit, lambda: self.port.resume(exit, native.RESUME_FINISH))
@@ -245,7 +252,7 @@ class Device:
             "dropped": sum(self._dropped.values()),
             "resets": self.resets,
         }
-        for part in (self.registers, self.commands, self.wqs, self.interrupts, self.errors, self.perfmon):
+        for part in (self.registers, self.commands, self.wqs, self.domains, self.interrupts, self.errors, self.perfmon):
             counted.update(part.statistics())
         return counted
 

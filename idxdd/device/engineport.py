@@ -53,6 +53,7 @@ class Engine(Protocol):
         tc_enabled: int = ...,
         evl_en: bool = ...,
         evl_drains: bool = ...,
+        idcap: int = ...,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
@@ -94,6 +95,25 @@ class Engine(Protocol):
         pasid: int = ...,
         ignore: bool = ...,
     ) -> None: ...
+    def idpt_set(
+        self,
+        device: int,
+        handle: int,
+        *,
+        usable: bool,
+        many: bool,
+        submitter: int,
+        read: bool,
+        write: bool,
+        window_en: bool,
+        offset_mode: bool,
+        base: int,
+        size: int,
+        bitmap: int,
+        space: Space | None,
+        bitmap_space: Space | None,
+        update: bool,
+    ) -> int: ...
 
 
 class ExitHandler(Protocol):
@@ -115,6 +135,8 @@ class EnginePort:
         self._continuations: dict[int, Continuation | None] = {}
         self._waiting: deque[Callable[[], None]] = deque()
         self._exits = 0
+        self._spaces: dict[int, Space] = {}
+        self._pasid_gone: list[Callable[[int], None]] = []
 
     def register(self, device: int, handler: ExitHandler) -> None:
         """Hand the exits of this device's WQs (global index device * 16 + wq) to `handler`."""
@@ -181,6 +203,7 @@ class EnginePort:
         tc_enabled: int = 3,
         evl_en: bool = False,
         evl_drains: bool = False,
+        idcap: int = 0,
         then: Continuation | None = None,
     ) -> None:
         """Let the engine accept descriptors of this WQ (all numbers global)."""
@@ -206,6 +229,7 @@ class EnginePort:
                 tc_enabled=tc_enabled,
                 evl_en=evl_en,
                 evl_drains=evl_drains,
+                idcap=idcap,
             )
 
         self._request(send, then)
@@ -299,6 +323,56 @@ class EnginePort:
             self.engine.resume(exit.context, exit.generation, action, status)
 
         self._post_in_order(post)
+
+    # ---- other domains ---------------------------------------------------------------------------------------------
+
+    def bind_pasid(self, pasid: int, space: Space) -> None:
+        """From now on this PASID is this address space."""
+        self._spaces[pasid] = space
+
+    def unbind_pasid(self, pasid: int) -> None:
+        """The address space goes: no other domain reaches it any more."""
+        if self._spaces.pop(pasid, None) is not None:
+            for tell in self._pasid_gone:
+                tell(pasid)
+
+    def space_of(self, pasid: int) -> Space | None:
+        """The address space of this PASID, if it has one."""
+        return self._spaces.get(pasid)
+
+    def on_pasid_gone(self, tell: Callable[[int], None]) -> None:
+        """Call `tell` after each unbind_pasid."""
+        self._pasid_gone.append(tell)
+
+    def idpt_set(
+        self,
+        device: int,
+        handle: int,
+        *,
+        usable: bool,
+        many: bool,
+        submitter: int,
+        read: bool,
+        write: bool,
+        window_en: bool,
+        offset_mode: bool,
+        base: int,
+        size: int,
+        bitmap: int,
+        space: Space | None,
+        bitmap_space: Space | None,
+        update: bool,
+    ) -> None:
+        """An entry of a device's inter-domain permissions table from now on."""
+
+        def send() -> int:
+            return self.engine.idpt_set(
+                device, handle, usable=usable, many=many, submitter=submitter, read=read, write=write, window_en=window_en,
+                offset_mode=offset_mode, base=base, size=size, bitmap=bitmap, space=space, bitmap_space=bitmap_space,
+                update=update,
+            )  # fmt: skip
+
+        self._request(send, None)
 
     # ---- read at once ----------------------------------------------------------------------------------------------
 

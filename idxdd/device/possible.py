@@ -21,7 +21,16 @@ SIZE_MAX: Final = (1 << 16) - 1
 BATCH_SHIFT_MAX: Final = 10
 COUNTERS_MAX: Final = 32
 HANDLE_COMMANDS: Final = frozenset({Command.REQUEST_INT_HANDLE, Command.RELEASE_INT_HANDLE})
-DOMAIN_COMMANDS: Final = frozenset({Command.REQUEST_IDPT_HANDLE, Command.RELEASE_IDPT_HANDLE, Command.INVALIDATE_BITMAP_CACHE})
+DOMAIN_COMMANDS: Final = frozenset({Command.REQUEST_IDPT_HANDLE, Command.RELEASE_IDPT_HANDLE})
+DOMAIN_OPCODES: Final = frozenset(
+    {
+        Opcode.UPDATE_WINDOW,
+        Opcode.INTER_DOMAIN_COPY,
+        Opcode.INTER_DOMAIN_FILL,
+        Opcode.INTER_DOMAIN_COMPARE,
+        Opcode.INTER_DOMAIN_COMPVAL,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -143,10 +152,35 @@ COMMANDS: Final = (
     ),
     Rule(
         "commands",
-        "IDPT handles and the bitmap cache need inter-domain operations, which this device does not do",
-        lambda p: p.commands.isdisjoint(DOMAIN_COMMANDS),
+        "REQUEST_IDPT_HANDLE and RELEASE_IDPT_HANDLE need each other",
+        lambda p: len(p.commands & DOMAIN_COMMANDS) in (0, len(DOMAIN_COMMANDS)),
+    ),
+    Rule(
+        "commands",
+        "REQUEST_IDPT_HANDLE and RELEASE_IDPT_HANDLE need idcap.idpt_entries above 0",
+        lambda p: p.idpt_entries > 0 or p.commands.isdisjoint(DOMAIN_COMMANDS),
+    ),
+    Rule(
+        "commands",
+        "cannot have INVALIDATE_BITMAP_CACHE: this device reads submitter bitmaps each time",
+        lambda p: Command.INVALIDATE_BITMAP_CACHE not in p.commands,
     ),
 )
+
+DOMAINS: Final = (
+    between("idcap.idpt_entries", "idpt_entries", 0, LAYOUT["idpt_max"]),
+    only_if("idcap.idpt_entries", "idpt_entries", "version 2.0 (App. F)", since_2),
+    Rule(
+        "operations",
+        "UPDATE_WINDOW and INTER_DOMAIN_... need idcap.idpt_entries above 0",
+        lambda p: p.idpt_entries > 0 or p.opcodes.isdisjoint(DOMAIN_OPCODES),
+    ),
+    only_if("idcap.idpt_entries", "idpt_entries", "an inter-domain operation", lambda p: bool(p.opcodes & DOMAIN_OPCODES)),
+    only_if("idcap.offset_mode", "offset_mode", "idcap.idpt_entries above 0", lambda p: p.idpt_entries > 0),
+    only_if("idcap.suppress_drain", "suppress_drain", "UPDATE_WINDOW in operations", does(Opcode.UPDATE_WINDOW)),
+    only_if("idcap.submitter_bitmap", "submitter_bitmap", "idcap.idpt_entries above 0", lambda p: p.idpt_entries > 0),
+)
+"""Inter-domain operations and their table (2.11, 3.6)."""
 
 INTERRUPTS: Final = (
     Rule(
@@ -192,7 +226,7 @@ PCI: Final = (
     ),
 )
 
-RULES: Final = (*SIZES, *FEATURES, *COMMANDS, *INTERRUPTS, *PERFMON, *PCI)
+RULES: Final = (*SIZES, *FEATURES, *COMMANDS, *DOMAINS, *INTERRUPTS, *PERFMON, *PCI)
 
 
 def problems_of(profile: Profile) -> list[str]:

@@ -29,6 +29,11 @@ IMPLEMENTED = frozenset(
         Opcode.DIF_UPDT,
         Opcode.DIX_GEN,
         Opcode.CFLUSH,
+        Opcode.UPDATE_WINDOW,
+        Opcode.INTER_DOMAIN_COPY,
+        Opcode.INTER_DOMAIN_FILL,
+        Opcode.INTER_DOMAIN_COMPARE,
+        Opcode.INTER_DOMAIN_COMPVAL,
     }
 )
 """The one list of operations the engine executes; a profile has some of them."""
@@ -107,6 +112,13 @@ class Profile:
     bandwidth_limit: bool
     work_in_progress_max: int
     batches_in_progress_max: int
+    # IDCAP
+    idpt_entries: int
+    """Entries of the inter-domain permissions table; 0: no inter-domain operations."""
+    offset_mode: bool
+    suppress_drain: bool
+    submitter_bitmap: bool
+    """Entries for many submitters (SAMS), with IDBR."""
     # interrupts
     vectors: int
     int_handles_max: int

@@ -58,16 +58,17 @@ BUS_WIDTHS_BYTES = frozenset({1, 2, 4, 8})
 DWORD = 0xFFFF_FFFF
 
 TABLE_PLACES = OFFSETS.encode(msix_perm=0x400, grpcfg=0x600, wqcfg=0x800, perfmon=0x1000)
+IDPT_PLACE = 0x9000
 """The map recommended in registers.md section 2.4; tables this device does not have read 0."""
 
 ABSENT: dict[type[Register], Callable[[Profile], bool]] = {
     CMDCAP: lambda profile: not profile.cmd_cap,
     EVLCFG: lambda profile: not profile.evl_support,
     EVLSTATUS: lambda profile: not profile.evl_support,
-    IDCAP: lambda profile: True,
-    IDBR: lambda profile: True,
+    IDCAP: lambda profile: not profile.idpt_entries,
+    IDBR: lambda profile: not profile.submitter_bitmap,
     IMS: lambda profile: True,
-    IDPT: lambda profile: True,
+    IDPT: lambda profile: not profile.idpt_entries,
     CNTRCAP: lambda profile: True,
 }
 """Registers that exist only with a capability: without it they read 0 and writes are ignored."""
@@ -82,6 +83,8 @@ HARDWIRED: dict[Field[Any], Callable[[Profile], bool]] = {
     WQCFG.occupancy_limit: lambda profile: not profile.occupancy_int,
     WQCFG.occupancy_int_en: lambda profile: not profile.occupancy_int,
     WQCFG.op_config: lambda profile: not profile.op_config,
+    IDPT.window_mode: lambda profile: not profile.offset_mode,
+    IDPT.submitter_bitmap: lambda profile: not profile.submitter_bitmap,
 }
 """Fields that are reserved without a capability. What Enable Device or Enable WQ refuses by a code of its own stays
 writable, so that software meets that code."""
@@ -310,6 +313,10 @@ class RegisterFile:
             return state is DeviceState.HALT or self.get(WQCFG.wq_state, cell.index) is WqState.DISABLED
         if access is Access.RW_INT_DISABLED:
             return not self.get(WQCFG.occupancy_int_en, cell.index)
+        if access is Access.RW_UNUSABLE:
+            return not self.get(IDPT.usable, cell.index)
+        if access is Access.RW_UNUSABLE_LOCKED:
+            return not self.get(IDPT.usable, cell.index) and not self.get(IDPT.allow_update, cell.index)
         return False
 
     def statistics(self) -> dict[str, int]:
@@ -353,6 +360,7 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             block_on_fault=profile.block_on_fault,
             overlap_copy=profile.overlap_copy,
             cache_control=profile.cache_control,
+            inter_domain=profile.idpt_entries > 0,
             cmd_cap=profile.cmd_cap,
             translation_fetch_stride=profile.translation_fetch_stride,
             dest_readback=profile.dest_readback,
@@ -395,9 +403,9 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             max_batch_descs=profile.batches_in_progress_max,
         ),
         OPCAP(profile.opcap),
-        TABLE_PLACES,
+        TABLE_PLACES.replace(idpt=IDPT_PLACE) if profile.idpt_entries else TABLE_PLACES,
         CMDCAP(sum(1 << command for command in profile.commands)),
-        IDCAP(0),
+        inter_domain_capabilities(profile),
         DSACAP0(0),
         DSACAP1(0),
         DSACAP2(0),
@@ -410,4 +418,16 @@ def capabilities(profile: Profile) -> tuple[Register, ...]:
             freeze=True,
             overflow_int=True,
         ),
+    )
+
+
+def inter_domain_capabilities(profile: Profile) -> IDCAP:
+    """IDCAP; entries take 32 bytes."""
+    if not profile.idpt_entries:
+        return IDCAP(0)
+    return IDCAP.encode(
+        entry_types=0b11 if profile.submitter_bitmap else 0b01,
+        idpt_size=profile.idpt_entries,
+        offset_mode=profile.offset_mode,
+        suppress_drain=profile.suppress_drain,
     )

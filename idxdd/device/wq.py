@@ -17,7 +17,7 @@ from idxdd.device.state import change_wq
 from idxdd.native import _native as native
 from idxdd.shm.closed import Closed
 from idxdd.spec.codes import DeviceState, Opcode, WqMode, WqState
-from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, OPCAP, WQCAP, WQCFG
+from idxdd.spec.registers import GENCAP, GENCFG, GENSTS, GRPCFG, IDCAP, OPCAP, WQCAP, WQCFG
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class Wqs:
             privileged_mode=self._platform().privileged_mode,
             evl_en=self._log.active,
             evl_drains=self._log.active and not requests_pages(wq, self._platform()),
+            idcap=registers.read(IDCAP).raw,
             then=enabled,
         )
 

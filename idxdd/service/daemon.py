@@ -43,6 +43,7 @@ from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
 from idxdd.service.watchdog import Watchdog, period_s
+from idxdd.service.windows import Windows
 from idxdd.shm.closed import Closed
 from idxdd.shm.names import InstanceLock
 
@@ -96,6 +97,7 @@ class Daemon:
         self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self.pages.clients)
+        self.windows = Windows()
         self._copied: dict[int, int] = {}
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
         self._supervisor = Supervisor(

@@ -17,9 +17,9 @@ from idxdd.device.device import Device
 from idxdd.device.engineport import EXITS_PER_TURN_MAX, WQS_PER_DEVICE, EnginePort
 from idxdd.device.profile import Profile
 from idxdd.device.registerfile import BAR0_SIZE_BYTES
-from idxdd.native import Engine
+from idxdd.native import Engine, Space
 from idxdd.shm.bells import Bell, Vectors
-from idxdd.shm.hostmemory import HOST_MEMORY_SIZE
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, host_base
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import Names
 from idxdd.shm.segment import Segment
@@ -53,7 +53,9 @@ class Hardware:
         vectors = stack.enter_context(Vectors([names.of(f"{name}.v{vector}") for vector in range(profile.vectors)]))
         mmio = DeviceMmio(ring.buffer)
         stack.callback(mmio.close)
-        device = Device(index, name, profile, self.port, bar0.buffer, mmio, vectors.names, ring.buffer, host.buffer)
+        device = Device(
+            index, name, profile, self.port, bar0.buffer, mmio, vectors.names, ring.buffer, host.buffer, host_space(host, index)
+        )
         stack.callback(device.close)
         self.devices[name] = device
         self._mmio.append(mmio)
@@ -103,3 +105,14 @@ def create_segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment
 
     stack.callback(close)
     return segment
+
+
+def host_space(host: Segment, index: int) -> Space:
+    """The driver's memory as the engine reads it (submitter bitmaps)."""
+    space = Space()
+    fd = host.descriptor()
+    try:
+        space.add(host_base(index), fd, host.size)
+    finally:
+        os.close(fd)
+    return space

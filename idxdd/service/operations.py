@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.control.protocol import VERSION
 from idxdd.device.device import Device
-from idxdd.service import admin, agents, portals, reports, sessions
+from idxdd.service import admin, agents, portals, reports, sessions, windows
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
@@ -91,5 +91,6 @@ OPERATIONS: dict[str, Operation] = {
     "enable_wq": _wq_verb("enable_wq"),
     "disable_wq": _wq_verb("disable_wq"),
     "regs": _regs,
+    **windows.OPERATIONS,
     **admin.OPERATIONS,
 }

@@ -2,7 +2,8 @@
 
 Who writes what  the loop alone. A session has one request under way at a time; its next frame is read when that is answered.
 Order            the end: portals stop at once, the request under way is finished, then portals are closed one by one, then
-                 the agent goes, then the address table is cleared, a barrier, and only then the memory and the PASID are free.
+                 windows into and out of its memory, the agent goes, then the address table is cleared, a barrier, and only
+                 then the memory and the PASID are free.
 Limits           one frame a client and turn; answers a client does not read are bounded, then it is disconnected.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from idxdd.control import protocol, wire
 from idxdd.control.protocol import BadFrame, Request
 from idxdd.control.roles import Peer, Role, identify
-from idxdd.service import agents, portals
+from idxdd.service import agents, portals, windows
 from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
 from idxdd.service.pace import Pace
@@ -60,6 +61,7 @@ class Session:
         self._next_number = 1
         daemon.loop.register(sock.fileno(), Rank.CLIENT, self._ready, READ)
         daemon.loop.register(peer.pidfd, Rank.PROCESS, lambda _events: self.end("its process died"))
+        daemon.port.bind_pasid(pasid, self.memory.space)
 
     def next_number(self) -> int:
         """A portal number, not used before in this session."""
@@ -221,6 +223,7 @@ class Session:
     def _giving_back(self) -> Steps:
         for portal in list(self.portals.values()):
             yield from portals.close_portal(self.daemon, self, portal, abort=True)
+        yield from windows.leave(self.daemon, self)
         yield from agents.remove(self.daemon, self)
         yield from self.memory.clear(self.daemon.barrier, lambda count: self.daemon.sessions.count_mappings(self, -count))
 

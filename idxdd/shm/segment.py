@@ -50,6 +50,11 @@ class Segment:
         finally:
             os.close(fd)
 
+    def descriptor(self) -> int:
+        """Another descriptor of the segment; the caller's to close."""
+        fd: int = posix_ipc.SharedMemory(self.name, 0).fd
+        return fd
+
     @classmethod
     def open(cls, name: str, size: int, *, writable: bool = False) -> Self:
         """Map an existing one of exactly that size. Raises SegmentGone, SegmentMismatch, ForeignName."""

@@ -169,6 +169,7 @@ class FakeEngine:
         tc_enabled: int = 3,
         evl_en: bool = False,
         evl_drains: bool = False,
+        idcap: int = 0,
     ) -> int:
         return self._request(
             "wq_enable",
@@ -191,6 +192,7 @@ class FakeEngine:
             tc_enabled=tc_enabled,
             evl_en=evl_en,
             evl_drains=evl_drains,
+            idcap=idcap,
         )
 
     def wq_threshold(self, wq: int, threshold: int) -> int:
@@ -282,3 +284,6 @@ class FakeEngine:
     ) -> None:
         valid = {"vector": vector, "pasid_en": pasid_en, "pasid": pasid, "ignore": ignore}
         self.handles[device, handle] = None if vector is None else valid
+
+    def idpt_set(self, device: int, handle: int, **entry: Any) -> int:
+        return self._request("idpt_set", device=device, handle=handle, **entry)

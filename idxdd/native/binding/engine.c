@@ -266,18 +266,19 @@ static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *
 {
     static char *names[] = {"wq", "group", "dedicated", "size", "threshold", "priority", "gencap", "opcfg", "max_xfer_shift",
                             "max_batch_shift", "bof", "pasid_en", "pasid", "priv", "user_int_en", "privileged_mode", "tc_enabled",
-                            "evl_en", "evl_drains", NULL};
+                            "evl_en", "evl_drains", "idcap", NULL};
     unsigned int wq, group, size, threshold, priority, max_xfer_shift, max_batch_shift, pasid, tc_enabled = 3;
-    unsigned long long gencap;
+    unsigned long long gencap, idcap = 0;
     int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode, evl_en = 0, evl_drains = 0;
     PyObject *opcfg;
     struct idxdd_wq_config config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|Ipp", names, &wq, &group, &dedicated, &size, &threshold, &priority,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|IppK", names, &wq, &group, &dedicated, &size, &threshold, &priority,
                                      &gencap, &opcfg, &max_xfer_shift, &max_batch_shift, &bof, &pasid_en, &pasid, &priv, &user_int_en,
-                                     &privileged_mode, &tc_enabled, &evl_en, &evl_drains)
+                                     &privileged_mode, &tc_enabled, &evl_en, &evl_drains, &idcap)
         || !opcodes(opcfg, config.limits.opcfg))
         return NULL;
     config.limits.gencap = gencap;
+    config.limits.idcap = idcap;
     config.limits.max_xfer_shift = (uint8_t)max_xfer_shift;
     config.limits.max_batch_shift = (uint8_t)max_batch_shift;
     config.limits.bof_enabled = (uint8_t)bof;

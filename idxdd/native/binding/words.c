@@ -190,7 +190,7 @@ static const struct {
     {"agent_backwards", IDXDD_AGENT_BACKWARDS}, {"agent_source_mapped", IDXDD_AGENT_SOURCE_MAPPED},
     {"agent_address_mapped", IDXDD_AGENT_ADDRESS_MAPPED},
     {"agent_slots", IDXDD_AGENT_SLOTS}, {"agent_regions", IDXDD_AGENT_REGIONS}, {"agent_region_bytes", IDXDD_AGENT_REGION_BYTES},
-    {"portal_slots", IDXDD_PORTAL_SLOTS}, {"devices_max", IDXDD_DEVICES_MAX}, {"handles_max", IDXDD_HANDLES_MAX},
+    {"portal_slots", IDXDD_PORTAL_SLOTS}, {"devices_max", IDXDD_DEVICES_MAX}, {"handles_max", IDXDD_HANDLES_MAX}, {"idpt_max", IDXDD_IDPT_MAX},
     {"wqs_per_device_max", IDXDD_WQS_PER_DEVICE_MAX}, {"wqs_max", IDXDD_WQS_MAX},
     {"groups_per_device_max", IDXDD_GROUPS_PER_DEVICE_MAX}, {"vectors_per_device_max", IDXDD_VECTORS_PER_DEVICE_MAX},
     {"channel_slots", IDXDD_CHANNEL_SLOTS}, {"completions", IDXDD_COMPLETIONS}, {"mmio_ring", IDXDD_MMIO_RING},

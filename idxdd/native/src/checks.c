@@ -59,7 +59,7 @@ static uint32_t invalid_flags(const struct idxdd_operation *op, const struct idx
     if (cache_control_reserved(limits, flags) || flags & FLAG_CC & ~rules->flags)       /* an encoding is reserved as a whole */
         allowed &= ~(uint32_t)FLAG_CC;
     for (unsigned i = 0; i < sizeof rules->gates / sizeof *rules->gates; i++)
-        if (rules->gates[i].flags && !has_cap(limits, rules->gates[i].gencap))
+        if (rules->gates[i].flags && !has_cap(limits, rules->gates[i].gencap) && !(limits->idcap & rules->gates[i].idcap))
             allowed &= ~rules->gates[i].flags;
     for (unsigned i = 0; i < sizeof rules->needs / sizeof *rules->needs; i++)
         if (!(flags & rules->needs[i].with))

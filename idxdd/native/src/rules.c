@@ -12,7 +12,7 @@
 #define CRC_FLAGS \
     (IDXDD_OPFLAG_CRC_SEED_ADDR | IDXDD_OPFLAG_CRC_BYPASS_INVERSION | IDXDD_OPFLAG_CRC_BYPASS_REFLECTION | IDXDD_OPFLAG_CRC_SIZE64)
 #define CRC_CONDITIONS \
-    .gates = {{IDXDD_OPFLAG_CRC_SIZE64, IDXDD_GENCAP_CRC64_MASK}}, \
+    .gates = {{IDXDD_OPFLAG_CRC_SIZE64, IDXDD_GENCAP_CRC64_MASK, 0}}, \
     .needs = {{IDXDD_FLAG_ADDR3_TCS, IDXDD_OPFLAG_CRC_SEED_ADDR}}, \
     .reserves = { \
         {IDXDD_OPFLAG_CRC_SEED_ADDR, true, BYTES(40, 47)}, \
@@ -30,7 +30,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .name = "batch", .not_in_batch = true,
         .flags = IDXDD_FLAG_ADDR1_TCS | IDXDD_OPFLAG_BATCH_ERROR,
         .reserved = BYTES(24, 31) | BYTES(38, 63),
-        .gates = {{IDXDD_OPFLAG_BATCH_ERROR, IDXDD_GENCAP_BATCH_CONTINUATION_MASK}},
+        .gates = {{IDXDD_OPFLAG_BATCH_ERROR, IDXDD_GENCAP_BATCH_CONTINUATION_MASK, 0}},
         .operands = idxdd_check_batch,
     },
     [IDXDD_OPCODE_DRAIN] = {
@@ -39,7 +39,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
             | IDXDD_OPFLAG_DRAIN_NO_READBACK_TCB,
         .required_any = IDXDD_FLAG_RCR | IDXDD_FLAG_RCI,
         .reserved = BYTES(32, 35) | BYTES(38, 63),
-        .gates = {{READBACKS, IDXDD_GENCAP_DRAIN_READBACK_MASK}},
+        .gates = {{READBACKS, IDXDD_GENCAP_DRAIN_READBACK_MASK, 0}},
         .needs = {
             {IDXDD_FLAG_ADDR1_TCS, IDXDD_OPFLAG_DRAIN_READBACK1_VALID},
             {IDXDD_FLAG_ADDR2_TCS, IDXDD_OPFLAG_DRAIN_READBACK2_VALID},
@@ -59,7 +59,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .name = "memfill",
         .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR2_TCS | IDXDD_OPFLAG_FILL_PATTERN16,
         .reserved = BYTES(38, 39) | BYTES(48, 63),
-        .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK}},
+        .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK, 0}},
         .reserves = {{IDXDD_OPFLAG_FILL_PATTERN16, false, BYTES(40, 47)}},
         .operands = idxdd_check_transfer, .step = idxdd_step_fill,
     },
@@ -100,7 +100,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .name = "transl_fetch",
         .flags = IDXDD_FLAG_BOF | IDXDD_OPFLAG_TRANSL_FETCH_STRIDE,
         .reserved = BYTES(24, 31) | BYTES(38, 47) | BYTES(52, 63),
-        .gates = {{IDXDD_OPFLAG_TRANSL_FETCH_STRIDE, IDXDD_GENCAP_TRANSLATION_FETCH_STRIDE_MASK}},
+        .gates = {{IDXDD_OPFLAG_TRANSL_FETCH_STRIDE, IDXDD_GENCAP_TRANSLATION_FETCH_STRIDE_MASK, 0}},
         .reserves = {{IDXDD_OPFLAG_TRANSL_FETCH_STRIDE, false, BYTES(48, 51)}},
         .operands = idxdd_check_translation_fetch, .step = idxdd_step_translation_fetch,
     },
@@ -167,6 +167,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
     [IDXDD_OPCODE_UPDATE_WINDOW] = {
         .name = "update_window", .not_in_batch = true, .needs_pasid = true,
         .flags = IDXDD_OPFLAG_UPDATE_WINDOW_NO_DRAIN,
+        .gates = {{IDXDD_OPFLAG_UPDATE_WINDOW_NO_DRAIN, 0, IDXDD_IDCAP_SUPPRESS_DRAIN_MASK}},
         .reserved = BYTES(32, 35) | BYTES(38, 60),
     },
     [IDXDD_OPCODE_INTER_DOMAIN_COPY] = {
@@ -181,7 +182,7 @@ const struct idxdd_rules idxdd_rules[OPCODES] = {
         .flags = IDXDD_FLAG_BOF | WRITES | IDXDD_FLAG_ADDR2_TCS | IDXDD_OPFLAG_DST_ALTERNATE_PASID | IDXDD_OPFLAG_FILL_PATTERN16,
         .required = IDXDD_OPFLAG_DST_ALTERNATE_PASID,
         .reserved = BYTES(38, 39) | BYTES(48, 61),
-        .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK}},
+        .gates = {{IDXDD_OPFLAG_FILL_PATTERN16, IDXDD_GENCAP_FILL16_MASK, 0}},
         .reserves = {{IDXDD_OPFLAG_FILL_PATTERN16, false, BYTES(40, 47)}},
         .operands = idxdd_check_transfer, .step = idxdd_step_fill,
     },

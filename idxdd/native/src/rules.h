@@ -6,9 +6,9 @@
 
 #define BYTES(first, last) ((UINT64_MAX >> (63 - (last))) & (UINT64_MAX << (first)))   /* bit n = byte n of the descriptor */
 
-struct idxdd_gate {                 /* `flags` need this GENCAP bit */
+struct idxdd_gate {                 /* `flags` need this bit of GENCAP, or of IDCAP */
     uint32_t flags;
-    uint64_t gencap;
+    uint64_t gencap, idcap;
 };
 
 struct idxdd_need {                 /* `flag` is reserved unless `with` is set too */

@@ -18,6 +18,7 @@ uint8_t *idxdd_translate(struct idxdd_space *space, uint64_t va, bool write, uin
 /* What the WQ and the device allow; filled at Enable WQ, read-only while the WQ is enabled. */
 struct idxdd_limits {
     uint64_t gencap;             /* GENCAP as of registers.md 2.1 */
+    uint64_t idcap;              /* IDCAP, 2.11 */
     uint64_t opcfg[4];           /* allowed opcodes */
     uint8_t max_xfer_shift;
     uint8_t max_batch_shift;
