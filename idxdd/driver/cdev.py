@@ -72,17 +72,26 @@ def cdev_release(driver: Driver, wq: Wq, verb: int, pasid: int, client: int) -> 
         opened.closing = verb
     driver.begin(wq.device, verb)
     if wq.block.bound and wq.type is WqType.USER:
-        if wq.dedicated:
-            yield from disable_pasid(wq)
-            wq.block.pasid = 0
-        else:
-            yield from drain_pasid(wq.device, pasid)
+        yield from _stop_pasid(wq, pasid)
         if sum(1 for _ in driver.state.opens_of(wq.global_index, pasid)) == 1:
             evl.evl_drain_pasid(wq, pasid)
             yield Wait(f"{wq.label}: its fault works", lambda: not driver.works.busy(("faults", wq.global_index)))
     opened.verb = 0
     wq.clients = max(0, wq.clients - 1)
     return {}
+
+
+def _stop_pasid(wq: Wq, pasid: int) -> Steps:
+    """A halted or reset device refuses; whoever closes has closed all the same: the open is given back."""
+    try:
+        if wq.dedicated:
+            yield from disable_pasid(wq)
+        else:
+            yield from drain_pasid(wq.device, pasid)
+    except DriverError as error:
+        wq.device.log("error", f"wq close failed: {error.text}", device=wq.device.name, wq=wq.label)
+    if wq.dedicated:
+        wq.block.pasid = 0
 
 
 def forget_opens(driver: Driver, wq: Wq) -> None:
