@@ -46,8 +46,8 @@ from idxdd.service.watchdog import Watchdog, period_s
 from idxdd.service.windows import Windows
 from idxdd.shm.closed import Closed
 from idxdd.shm.names import InstanceLock
+from idxdd.spec.codes import ResetType
 
-LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 CHANNELS_PER_FRAME = 1
 COPIES_KEPT = 1024  # more than idxdd-irq has under way
 

@@ -18,11 +18,14 @@ from idxdd.device.engineport import EXITS_PER_TURN_MAX, WQS_PER_DEVICE, EnginePo
 from idxdd.device.profile import Profile
 from idxdd.device.registerfile import BAR0_SIZE_BYTES
 from idxdd.native import Engine, Space
+from idxdd.service.loop import Loop
 from idxdd.shm.bells import Bell, Vectors
 from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, host_base
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import Names
 from idxdd.shm.segment import Segment
+
+LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 
 
 class Hardware:
@@ -80,19 +83,16 @@ class Hardware:
             os.eventfd_read(self.engine.exit_bell)
         self.port.dispatch()
 
-    @property
-    def needs_ticks(self) -> bool:
-        """A device must be looked at now and then even if no bell rings."""
-        return any(device.needs_ticks for device in self.devices.values())
-
-    def about_to_sleep(self) -> bool:
-        """From here on a posted write rings the bell; False: one was posted just now, do not sleep."""
-        return sum(mmio.about_to_sleep() for mmio in self._mmio) == len(self._mmio)
-
-    def awake(self) -> None:
-        """No bells, please."""
-        for mmio in self._mmio:
-            mmio.awake()
+    def wait(self, loop: Loop) -> list[tuple[int, int]]:
+        """Sleep until anything is ready, unless the driver has posted a write just now; what is ready."""
+        quiet = sum(mmio.about_to_sleep() for mmio in self._mmio) == len(self._mmio)
+        if any(device.needs_ticks for device in self.devices.values()):
+            loop.timers.call_later(LIVE_VALUES_S, lambda: None)
+        try:
+            return loop.wait(block=quiet)
+        finally:
+            for mmio in self._mmio:
+                mmio.awake()
 
 
 def create_segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
