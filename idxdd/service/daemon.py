@@ -158,20 +158,10 @@ class Daemon:
         for resume in later:
             resume(None)
         block = block and not worked and not later and not self._later and self._ending is None
-        ready = self._sleep() if block else self.loop.wait(block=False)
+        ready = self.hardware.wait(self.loop) if block else self.loop.wait(block=False)
         self.hardware.work()
         self.loop.handle(ready)
         self.loop.timers.run_due()
-
-    def _sleep(self) -> list[tuple[int, int]]:
-        """Wait for anything, unless the driver has posted a write just now."""
-        quiet = self.hardware.about_to_sleep()
-        if self.hardware.needs_ticks:
-            self.loop.timers.call_later(LIVE_VALUES_S, lambda: None)
-        try:
-            return self.loop.wait(block=quiet)
-        finally:
-            self.hardware.awake()
 
     def _signalled(self, number: int, _frame: object) -> None:
         self._ending = signal.Signals(number).name
