@@ -98,7 +98,7 @@ FEATURES: Final = (
         does(Opcode.TRANSL_FETCH),
     ),
     only_if("gencap.batch_continuation", "batch_continuation", "BATCH in operations", does(Opcode.BATCH)),
-    only_if("gencap.batch1", "batch1", "version 3.0 (App. F), which this device is not", lambda p: False),
+    only_if("gencap.batch1", "batch1", "BATCH in operations", does(Opcode.BATCH)),  # 3.0 brought it; software looks at the bit
     Rule(
         "gencap.max_batch_shift",
         "must be at least 1 while BATCH is in operations: a WQ could not be enabled (8.2)",

@@ -9,6 +9,7 @@ from idxdd.spec.registers import SWERR
 
 OPCODE_BYTE = 7
 HANDLE_BYTES = slice(36, 38)
+IDPT_HANDLE_BYTES = slice(16, 18)
 
 ADDRESS_STATUSES = frozenset(
     {
@@ -29,6 +30,18 @@ SILENT_CODES = frozenset({CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRE
 
 OPERAND_STATUSES = ADDRESS_STATUSES - {CompletionStatus.CRA_XLAT}
 """Their error information names the operand."""
+
+WINDOW_STATUSES = frozenset(
+    {
+        CompletionStatus.IDPT_HANDLE_INVAL,
+        CompletionStatus.IDPT_PERMISSION,
+        CompletionStatus.WINDOW_ERANGE,
+        CompletionStatus.WINDOW_UPDATE_REFUSED,
+    }
+)
+"""Their error information is the IDPT handle, as in the record."""
+
+INTER_DOMAIN = range(Opcode.INTER_DOMAIN_COPY, Opcode.INTER_DOMAIN_COMPVAL + 1)
 
 
 @dataclass(frozen=True)
@@ -90,9 +103,18 @@ def error_info(exit: Exit, status: CompletionStatus) -> int | None:
         return exit.invalid_flags
     if status is CompletionStatus.INT_HANDLE_INVAL:
         return int.from_bytes(exit.desc[HANDLE_BYTES], "little")
+    if status in WINDOW_STATUSES:
+        return _idpt_handle(exit)
+    if status in (CompletionStatus.PAGE_FAULT_NOBOF, CompletionStatus.PAGE_FAULT_IR) and exit.desc[OPCODE_BYTE] in INTER_DOMAIN:
+        return exit.operand << 29 | _idpt_handle(exit)
     if status in OPERAND_STATUSES:
         return exit.operand << 29
     return None
+
+
+def _idpt_handle(exit: Exit) -> int:
+    """As the record names it; 0 for a fault in the submitter's own memory."""
+    return int.from_bytes(exit.record[IDPT_HANDLE_BYTES], "little")
 
 
 # ---- event log ---------------------------------------------------------------------------------------------------------------

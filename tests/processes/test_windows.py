@@ -3,7 +3,6 @@
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from daemons import RunningDaemon

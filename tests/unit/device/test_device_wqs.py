@@ -58,6 +58,7 @@ def test_the_engine_gets_the_configuration_of_the_registers() -> None:
                 "tc_enabled": 3,
                 "evl_en": False,
                 "evl_drains": False,
+                "idcap": 0,
             }
         ]
 
