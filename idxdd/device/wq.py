@@ -48,16 +48,14 @@ class Wqs:
         self._platform = platform
         self.count = registers.profile.wqs
         self.occupancy_interrupts = 0
+        self.indices = [self.index(wq_id) for wq_id in range(self.count)]
+        """Global indices of all of them."""
+        self._looked: list[int | None] = [None] * self.count  # occupancy when refresh() looked; None: look again
         registers.on_write(WQCFG, self._written)
 
     def index(self, wq_id: int) -> int:
         """Global index."""
         return self._device * WQS_PER_DEVICE + wq_id
-
-    @property
-    def indices(self) -> list[int]:
-        """Global indices of all of them."""
-        return [self.index(wq_id) for wq_id in range(self.count)]
 
     def config(self, wq_id: int) -> WQCFG:
         """The WQ's registers now."""
@@ -78,12 +76,14 @@ class Wqs:
     def set_state(self, wq_ids: Iterable[int], new: WqState) -> None:
         """Move WQs to a state; those that are in it stay."""
         for wq_id in wq_ids:
+            self._looked[wq_id] = None
             if self.state(wq_id) is not new:
                 log.debug("wq%d.%d: state %s -> %s", self._device, wq_id, self.state(wq_id).name, new.name)
                 change_wq(self._registers, wq_id, new)
 
     def reset(self, wq_id: int, *, keep_size: bool) -> None:
         """WQCFG to its initial value; Reset WQ keeps the size, Reset Device does not (registers.md section 9)."""
+        self._looked[wq_id] = None
         initial = self._registers.initial(WQCFG)
         self._registers.write(initial.replace(wq_size=self.config(wq_id).wq_size) if keep_size else initial, wq_id)
 
@@ -181,22 +181,30 @@ class Wqs:
     # ---- occupancy -------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Bring WQCFG.occupancy up to date, and raise the occupancy interrupts that are due."""
+        """Bring WQCFG.occupancy up to date, and raise the occupancy interrupts that are due. Called each turn of the loop: a WQ
+        whose occupancy is what it was, and that nobody wrote to, is left alone."""
         if not self._registers.profile.occupancy:
             return
-        for wq_id in range(self.count):
-            disabled = self.state(wq_id) is WqState.DISABLED
-            occupancy = 0 if disabled else min(self._port.occupancy(self.index(wq_id)), WQCFG.occupancy.value_max)
-            if occupancy != self._registers.get(WQCFG.occupancy, wq_id):
-                self._registers.set(WQCFG, wq_id, occupancy=occupancy)
-            self._look_at_occupancy(wq_id)
+        for wq_id, index in enumerate(self.indices):
+            occupancy = self._port.occupancy(index)
+            if occupancy != self._looked[wq_id]:
+                self._show_occupancy(wq_id, occupancy)
+                self._look_at_occupancy(wq_id)
+                self._looked[wq_id] = None if self._armed(wq_id) else occupancy
+
+    def _show_occupancy(self, wq_id: int, occupancy: int) -> None:
+        shown = 0 if self.state(wq_id) is WqState.DISABLED else min(occupancy, WQCFG.occupancy.value_max)
+        if shown != self._registers.get(WQCFG.occupancy, wq_id):
+            self._registers.set(WQCFG, wq_id, occupancy=shown)
 
     def waits_for_occupancy(self) -> bool:
         """An occupancy interrupt is armed: tick() must be called now and then, also when nothing else happens."""
+        return any(looked is None and self._armed(wq_id) for wq_id, looked in enumerate(self._looked))
+
+    def _armed(self, wq_id: int) -> bool:
         get = self._registers.get
-        return any(
-            get(WQCFG.occupancy_int_en, wq_id) and not get(WQCFG.occupancy_int_generated, wq_id) for wq_id in self.enabled()
-        )
+        enabled = get(WQCFG.occupancy_int_en, wq_id) and self.state(wq_id) is WqState.ENABLED
+        return enabled and not get(WQCFG.occupancy_int_generated, wq_id)
 
     def _look_at_occupancy(self, wq_id: int) -> None:
         if not self._registers.get(WQCFG.occupancy_int_en, wq_id):
@@ -209,6 +217,7 @@ class Wqs:
             self._interrupts.raise_handle(wq.occupancy_inth)
 
     def _written(self, write: BusWrite) -> None:
+        self._looked[write.index] = None
         if write.dword == DWORD_THRESHOLD and self.state(write.index) is WqState.ENABLED and write.before != write.after:
             self._tell_threshold(write.index)
         elif write.dword in DWORD_OCCUPANCY_INT:

@@ -22,19 +22,25 @@ TYPE_NONE, TYPE_KERNEL, TYPE_USER = 0, 1, 2
 CLIENTS_PER_ANSWER_MAX = 64
 PORTALS_PER_CLIENT_MAX = 8  # 64 clients with 8 portals of 8 counters stay well below a frame
 
-WQ_COUNTERS = (
-    ("accepted", 8),
-    ("completed", 8),
-    ("aborted", 8),
-    ("bytes", 8),
-    ("retries", 8),
-    ("errors", 8),
-    ("faults", 8),
-    ("interrupts", 8),
-    ("interrupts_requested", 8),
-    ("occupancy", 4),
-    ("portals", 4),
+_WQ_COUNTERS = tuple(
+    (name, LAYOUT[f"wq_statistics.{name}"], size)
+    for name, size in (
+        ("accepted", 8),
+        ("completed", 8),
+        ("aborted", 8),
+        ("bytes", 8),
+        ("retries", 8),
+        ("errors", 8),
+        ("faults", 8),
+        ("interrupts", 8),
+        ("interrupts_requested", 8),
+        ("occupancy", 4),
+        ("portals", 4),
+    )
 )
+_DEVICE_WQ, _DEVICE_WQ_STRIDE = LAYOUT["published_device.wq"], LAYOUT["published_device.wq[]"]
+_DRIVER_WQ, _DRIVER_WQ_STRIDE = LAYOUT["published_driver.wq"], LAYOUT["published_driver.wq[]"]
+_WQ_TYPE, _WQ_HANDLE, _WQ_RUNS = (LAYOUT[f"published_wq.{name}"] for name in ("type", "int_handle", "interrupts"))
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,7 @@ def device_named(devices: dict[str, Device], name: str) -> Device:
 
 def int_handle(published: Words, wq: int) -> int:
     """The interrupt handle the driver has for a WQ (global index); 0xffffffff: none."""
-    at = LAYOUT["published_driver.wq"] + wq * LAYOUT["published_driver.wq[]"] + LAYOUT["published_wq.int_handle"]
-    return published.load32(at)
+    return published.load32(_DRIVER_WQ + wq * _DRIVER_WQ_STRIDE + _WQ_HANDLE)
 
 
 def wq_facts(devices: dict[str, Device], published: Words, name: str) -> WqFacts:
@@ -94,7 +99,7 @@ def wq_facts(devices: dict[str, Device], published: Words, name: str) -> WqFacts
     wq = wq_index(devices, name)
     device = devices[name.split("/")[0]]
     config = device.registers.read(WQCFG, wq % WQS_PER_DEVICE)
-    kind = published.load32(LAYOUT["published_driver.wq"] + wq * LAYOUT["published_driver.wq[]"] + LAYOUT["published_wq.type"])
+    kind = published.load32(_DRIVER_WQ + wq * _DRIVER_WQ_STRIDE + _WQ_TYPE)
     if kind == TYPE_NONE or not config.wq_size:
         raise Refused("ENXIO", f"wq: {name} is not configured")
     dedicated = config.mode is WqMode.DEDICATED
@@ -151,18 +156,16 @@ def stats(daemon: "Daemon", after: int) -> dict[str, Any]:
 
 
 def _configured(device: Device) -> list[int]:
-    return [wq for wq in range(device.registers.read(WQCAP).num_wqs) if device.registers.read(WQCFG, wq).wq_size]
+    return [wq for wq in range(device.registers.read(WQCAP).num_wqs) if device.registers.get(WQCFG.wq_size, wq)]
 
 
 def _wq(daemon: "Daemon", device: Device, wq: int) -> dict[str, Any]:
     number = device.index * WQS_PER_DEVICE + wq
-    base = LAYOUT["published_device.wq"] + number * LAYOUT["published_device.wq[]"]
+    base, words = _DEVICE_WQ + number * _DEVICE_WQ_STRIDE, daemon.published
     counters: dict[str, Any] = {"wq": f"dsa{device.index}/wq{device.index}.{wq}"}
-    for name, size in WQ_COUNTERS:
-        load = daemon.published.load64 if size == 8 else daemon.published.load32
-        counters[name] = load(base + LAYOUT[f"wq_statistics.{name}"])
-    driver = LAYOUT["published_driver.wq"] + number * LAYOUT["published_driver.wq[]"]
-    counters["wq_thread_runs"] = daemon.published_driver.load64(driver + LAYOUT["published_wq.interrupts"])
+    for name, offset, size in _WQ_COUNTERS:
+        counters[name] = words.load64(base + offset) if size == 8 else words.load32(base + offset)
+    counters["wq_thread_runs"] = daemon.published_driver.load64(_DRIVER_WQ + number * _DRIVER_WQ_STRIDE + _WQ_RUNS)
     return counters
 
 

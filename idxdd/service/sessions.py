@@ -59,6 +59,7 @@ class Session:
         self._returning = False
         self._closing = False
         self._next_number = 1
+        self._watched = READ
         daemon.loop.register(sock.fileno(), Rank.CLIENT, self._ready, READ)
         daemon.loop.register(peer.pidfd, Rank.PROCESS, lambda _events: self.end("its process died"))
         daemon.port.bind_pasid(pasid, self.memory.space)
@@ -131,8 +132,9 @@ class Session:
     def _start(self, request: Request) -> None:
         self._busy = True
         self._pace.take()
-        self._watch()
         run(self.daemon.operation(self, request), lambda result, refusal: self._finished(request, result, refusal))
+        if self._busy:  # most requests are answered by now, and need no change of what is watched
+            self._watch()
 
     def _finished(self, request: Request, result: Any, refusal: Refused | None) -> None:
         self._busy = False
@@ -177,9 +179,11 @@ class Session:
 
     def _watch(self) -> None:
         """While a request is under way, and once it broke the protocol, nothing more is read."""
-        if self._sock is not None:
-            reading = 0 if self._busy or self._closing or self._paused else READ
-            self.daemon.loop.modify(self._sock.fileno(), reading | (WRITE if self._outbox else 0))
+        reading = 0 if self._busy or self._closing or self._paused else READ
+        events = reading | (WRITE if self._outbox else 0)
+        if self._sock is not None and events != self._watched:
+            self._watched = events
+            self.daemon.loop.modify(self._sock.fileno(), events)
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 
