@@ -54,6 +54,7 @@ class Engine(Protocol):
         evl_en: bool = ...,
         evl_drains: bool = ...,
         idcap: int = ...,
+        engines: int = ...,
     ) -> int: ...
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int: ...
@@ -80,6 +81,11 @@ class Engine(Protocol):
     def portal_fenced(self, portal: int) -> None: ...
     def portal_statistics(self, portal: int) -> dict[str, int]: ...
     def barrier(self) -> int: ...
+    def set_rules(self, rules: Buffer) -> int: ...
+    def rule_counters(self) -> list[tuple[int, int]]: ...
+    def trace_on(self, records: int) -> int: ...
+    def trace_off(self) -> int: ...
+    def trace_read(self, maximum: int = ...) -> tuple[bytes, int]: ...
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None: ...
     def vector_mask(self, vector: int, masked: bool) -> bool: ...
     def vector_pending(self, vector: int) -> bool: ...
@@ -204,6 +210,7 @@ class EnginePort:
         evl_en: bool = False,
         evl_drains: bool = False,
         idcap: int = 0,
+        engines: int = 0,
         then: Continuation | None = None,
     ) -> None:
         """Let the engine accept descriptors of this WQ (all numbers global)."""
@@ -230,6 +237,7 @@ class EnginePort:
                 evl_en=evl_en,
                 evl_drains=evl_drains,
                 idcap=idcap,
+                engines=engines,
             )
 
         self._request(send, then)
@@ -315,6 +323,26 @@ class EnginePort:
     def barrier(self, then: Continuation | None = None) -> None:
         """`then` runs when nothing that was executed before is still using an old address table."""
         self._request(self.engine.barrier, then)
+
+    def set_rules(self, rules: Buffer, then: Continuation | None = None) -> None:
+        """Packed rules of fault injection, all at once; b"": none. `then` runs when they hold."""
+        self._request(lambda: self.engine.set_rules(rules), then)
+
+    def rule_counters(self) -> list[tuple[int, int]]:
+        """(matched, hits) of each rule the engine was given last."""
+        return self.engine.rule_counters()
+
+    def trace_on(self, records: int, then: Continuation | None = None) -> None:
+        """A new, empty trace of so many records. NativeError: no memory, or too many."""
+        self._request(lambda: self.engine.trace_on(records), then)
+
+    def trace_off(self, then: Continuation | None = None) -> None:
+        """No trace; what was not read is gone."""
+        self._request(self.engine.trace_off, then)
+
+    def trace_read(self, maximum: int = 1024) -> tuple[bytes, int]:
+        """Packed records, oldest first, and how many were overwritten unread since the last read."""
+        return self.engine.trace_read(maximum)
 
     def resume(self, exit: Exit, action: int, status: int = 0) -> None:
         """Answer a FAULT or ERROR exit; one whose descriptor was swept away meanwhile does nothing. Not acknowledged."""

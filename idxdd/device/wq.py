@@ -122,6 +122,7 @@ class Wqs:
             evl_en=self._log.active,
             evl_drains=self._log.active and not requests_pages(wq, self._platform()),
             idcap=registers.read(IDCAP).raw,
+            engines=registers.read(GRPCFG, self.group(wq_id)).engines,
             then=enabled,
         )
 

@@ -75,6 +75,61 @@ EXIT_FAULT: Final[int]
 EXIT_ERROR: Final[int]
 EXIT_OVERFLOW: Final[int]
 EXIT_WINDOW: Final[int]
+EXIT_INJECTED: Final[int]
+RULES_MAX: Final[int]
+RULE_EVENTS_MAX: Final[int]
+RULE_ANYWHERE: Final[int]
+RULE_MEMBERS: Final[int]
+RULE_NOT_MEMBERS: Final[int]
+RULE_STATUS: Final[int]
+RULE_FAULT: Final[int]
+RULE_CORRUPT: Final[int]
+RULE_DELAY: Final[int]
+RULE_DROP: Final[int]
+RULE_REORDER: Final[int]
+RULE_FULL: Final[int]
+RULE_INTERRUPT_LOST: Final[int]
+RULE_INTERRUPT_LATE: Final[int]
+RULE_SLOW: Final[int]
+RULE_EVENT: Final[int]
+RULE_FIRST_READ: Final[int]
+RULE_FIRST_WRITTEN: Final[int]
+TRACE_RECORDS_MAX: Final[int]
+TRACE_RECORD_WRITTEN: Final[int]
+TRACE_MEMBER: Final[int]
+TRACE_FAULT_WRITE: Final[int]
+TRACE_PRIV: Final[int]
+TRACE_DROPPED: Final[int]
+TRACE_AGENT: Final[int]
+WHY_NONE: Final[int]
+WHY_CARRIED_OUT: Final[int]
+WHY_MEMBER_FAILED: Final[int]
+WHY_FENCE: Final[int]
+WHY_RECORD_ALIGNMENT: Final[int]
+WHY_PRIVILEGE: Final[int]
+WHY_RECORD_TRAFFIC_CLASS: Final[int]
+WHY_OPCODE: Final[int]
+WHY_OPCODE_IN_BATCH: Final[int]
+WHY_FLAGS: Final[int]
+WHY_RESERVED: Final[int]
+WHY_NO_PASID: Final[int]
+WHY_SIZE: Final[int]
+WHY_COUNT: Final[int]
+WHY_FIELD_VALUE: Final[int]
+WHY_LIST_ALIGNMENT: Final[int]
+WHY_ALIGNMENT: Final[int]
+WHY_DUALCAST_BITS: Final[int]
+WHY_OVERLAP: Final[int]
+WHY_HANDLE: Final[int]
+WHY_TRAFFIC_CLASS: Final[int]
+WHY_WINDOW: Final[int]
+WHY_CHECK: Final[int]
+WHY_FAULT: Final[int]
+WHY_RECORD_FAULT: Final[int]
+WHY_RECORD_LOGGED: Final[int]
+WHY_DRAIN_LOGGED: Final[int]
+WHY_ABORTED: Final[int]
+WHY_RULE: Final[int]
 RESUME_RETRY: Final[int]
 RESUME_FAIL: Final[int]
 RESUME_FINISH: Final[int]
@@ -129,7 +184,9 @@ class Engine:
         evl_en: bool = False,
         evl_drains: bool = False,
         idcap: int = 0,
-    ) -> int: ...
+        engines: int = 0,
+    ) -> int:
+        """`engines`: of its group, bit mask; the trace names them in rotation."""
     def wq_threshold(self, wq: int, threshold: int) -> int: ...
     def wq_stop(self, wqs: Sequence[int], how: int, reason: int) -> int:
         """Close every portal of these WQs (reason: enum idxdd_closed), then drain or abort; the WQs accept nothing until
@@ -166,6 +223,18 @@ class Engine:
         """descriptors, bytes, retries, errors, interrupts, done, in_flight, closed"""
     def barrier(self) -> int:
         """Acknowledged when nothing executed before it is still running on an old address table."""
+    # fault injection and trace: idxdd/inject.h, idxdd/trace.h; LAYOUT has "rule" and "trace_record" with their fields
+    def set_rules(self, rules: Buffer) -> int:
+        """Packed struct idxdd_rule, one after the other; b"": none. All rules at once; what earlier ones held goes on."""
+    def rule_counters(self) -> list[tuple[int, int]]:
+        """(matched, hits) of each rule set last; an `also` counts in the rule before it."""
+    def trace_on(self, records: int) -> int:
+        """A new, empty ring of so many records (1 to TRACE_RECORDS_MAX); what another held is gone."""
+    def trace_off(self) -> int:
+        """No trace; what was not read is gone, its memory when this is acknowledged."""
+    def trace_read(self, maximum: int = 1024) -> tuple[bytes, int]:
+        """At most 16384 packed struct idxdd_trace_record, oldest first, and how many were overwritten unread since the
+        last read."""
     # interrupts: effective at once
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None:
         """`vector`: global = device * 32 + entry; `semaphore`: name for sem_open; `pending`: the device's idxdd_mmio

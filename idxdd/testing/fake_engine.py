@@ -170,6 +170,7 @@ class FakeEngine:
         evl_en: bool = False,
         evl_drains: bool = False,
         idcap: int = 0,
+        engines: int = 0,
     ) -> int:
         return self._request(
             "wq_enable",
@@ -193,6 +194,7 @@ class FakeEngine:
             evl_en=evl_en,
             evl_drains=evl_drains,
             idcap=idcap,
+            engines=engines,
         )
 
     def wq_threshold(self, wq: int, threshold: int) -> int:
@@ -249,6 +251,24 @@ class FakeEngine:
 
     def barrier(self) -> int:
         return self._request("barrier")
+
+    def set_rules(self, rules: Buffer) -> int:
+        return self._request("set_rules", rules=bytes(rules))
+
+    def rule_counters(self) -> list[tuple[int, int]]:
+        """None ever matches."""
+        asked = self.asked("set_rules")
+        return [(0, 0)] * (len(asked[-1]["rules"]) // native.LAYOUT["rule"]) if asked else []
+
+    def trace_on(self, records: int) -> int:
+        return self._request("trace_on", records=records)
+
+    def trace_off(self) -> int:
+        return self._request("trace_off")
+
+    def trace_read(self, maximum: int = 1024) -> tuple[bytes, int]:
+        """Nothing was executed."""
+        return b"", 0
 
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None:
         state = self.vectors.setdefault(vector, Vector())

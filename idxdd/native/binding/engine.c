@@ -1,105 +1,10 @@
-/* Engine and Space: the device loop's side of the data plane. See _native.pyi. */
-#include "binding.h"
+/* Engine: the device loop's side of the data plane. See _native.pyi; space.c, domains.c, interrupts.c, inject.c and trace.c bind the rest of it. */
+#include "engine.h"
 
 #include <errno.h>
 #include <structmember.h>
 
-#include "idxdd/engine.h"
-#include "interrupts.h"
-#include "space.h"
-
-/* ---- Space ------------------------------------------------------------------------------------------------------------ */
-
-typedef struct {
-    PyObject_HEAD
-    struct idxdd_space *space;
-} SpaceObject;
-
-static PyObject *Space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    (void)args, (void)kwargs;
-    SpaceObject *self = (SpaceObject *)type->tp_alloc(type, 0);
-    if (self && !(self->space = idxdd_space_new())) {
-        Py_DECREF(self);
-        return PyErr_NoMemory();
-    }
-    return (PyObject *)self;
-}
-
-static void Space_dealloc(SpaceObject *self)
-{
-    idxdd_space_unref(self->space);
-    Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyObject *Space_add(SpaceObject *self, PyObject *args)
-{
-    unsigned long long address, size;
-    int fd;
-    if (!PyArg_ParseTuple(args, "KiK", &address, &fd, &size))
-        return NULL;
-    int error = idxdd_space_add(self->space, address, fd, size);
-    if (error)
-        return idxdd_raise(error, "map a range into the address space");
-    Py_RETURN_NONE;
-}
-
-static PyObject *Space_remove(SpaceObject *self, PyObject *args)
-{
-    unsigned long long address;
-    uint64_t size = 0;
-    if (!PyArg_ParseTuple(args, "K", &address))
-        return NULL;
-    int error = idxdd_space_remove(self->space, address, &size);
-    if (error)
-        return idxdd_raise(error, "take a range out of the address space");
-    return PyLong_FromUnsignedLongLong(size);
-}
-
-static PyObject *Space_ranges(SpaceObject *self, PyObject *Py_UNUSED(ignored))
-{
-    PyObject *list = PyList_New(0);
-    for (uint32_t i = 0; list && i < idxdd_space_count(self->space); i++) {
-        uint64_t address, size;
-        idxdd_space_range(self->space, i, &address, &size);
-        PyObject *pair = Py_BuildValue("(KK)", (unsigned long long)address, (unsigned long long)size);
-        if (!pair || PyList_Append(list, pair) < 0)
-            Py_CLEAR(list);
-        Py_XDECREF(pair);
-    }
-    return list;
-}
-
-static PyMethodDef Space_methods[] = {
-    {"add", (PyCFunction)Space_add, METH_VARARGS, "Map a memfd and serve [address, address + size)."},
-    {"remove", (PyCFunction)Space_remove, METH_VARARGS, "Take the range that starts at address out; returns its size."},
-    {"ranges", (PyCFunction)Space_ranges, METH_NOARGS, "[(address, size), ...]"},
-    {NULL},
-};
-
-static PyTypeObject SpaceType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "idxdd.native.Space", .tp_basicsize = sizeof(SpaceObject), .tp_new = Space_new,
-    .tp_dealloc = (destructor)Space_dealloc, .tp_methods = Space_methods, .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "The address table of one PASID.",
-};
-
 /* ---- Engine ------------------------------------------------------------------------------------------------------------- */
-
-/* A barrier: what was taken out of address spaces before it may be freed when it is acknowledged. */
-struct barrier {
-    struct barrier *next;
-    uint32_t id;
-    struct idxdd_garbage *garbage;
-};
-
-typedef struct {
-    PyObject_HEAD
-    struct idxdd_engine *engine;
-    struct barrier *barriers;
-    Py_buffer published;
-    PyObject *held;              /* memoryviews of pending words */
-    int exit_bell;
-} EngineObject;
 
 static PyTypeObject *ExitType;
 
@@ -232,7 +137,7 @@ static PyObject *Engine_exits(EngineObject *self, PyObject *args)
     return list;
 }
 
-static PyObject *request_id(uint32_t id, const char *doing)
+PyObject *idxdd_request_id(uint32_t id, const char *doing)
 {
     return id ? PyLong_FromUnsignedLong(id) : idxdd_raise(errno, doing);
 }
@@ -243,7 +148,7 @@ static PyObject *Engine_resume(EngineObject *self, PyObject *args)
     unsigned char status = 0;
     if (!PyArg_ParseTuple(args, "III|b", &context, &generation, &action, &status))
         return NULL;
-    return request_id(idxdd_engine_resume(self->engine, context, generation, action, status), "resume a parked descriptor");
+    return idxdd_request_id(idxdd_engine_resume(self->engine, context, generation, action, status), "resume a parked descriptor");
 }
 
 static bool opcodes(PyObject *sequence, uint64_t opcfg[4])
@@ -266,15 +171,15 @@ static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *
 {
     static char *names[] = {"wq", "group", "dedicated", "size", "threshold", "priority", "gencap", "opcfg", "max_xfer_shift",
                             "max_batch_shift", "bof", "pasid_en", "pasid", "priv", "user_int_en", "privileged_mode", "tc_enabled",
-                            "evl_en", "evl_drains", "idcap", NULL};
+                            "evl_en", "evl_drains", "idcap", "engines", NULL};
     unsigned int wq, group, size, threshold, priority, max_xfer_shift, max_batch_shift, pasid, tc_enabled = 3;
-    unsigned long long gencap, idcap = 0;
+    unsigned long long gencap, idcap = 0, engines = 0;
     int dedicated, bof, pasid_en, priv, user_int_en, privileged_mode, evl_en = 0, evl_drains = 0;
     PyObject *opcfg;
     struct idxdd_wq_config config = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|IppK", names, &wq, &group, &dedicated, &size, &threshold, &priority,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIpIIIKOIIppIppp|IppKK", names, &wq, &group, &dedicated, &size, &threshold, &priority,
                                      &gencap, &opcfg, &max_xfer_shift, &max_batch_shift, &bof, &pasid_en, &pasid, &priv, &user_int_en,
-                                     &privileged_mode, &tc_enabled, &evl_en, &evl_drains, &idcap)
+                                     &privileged_mode, &tc_enabled, &evl_en, &evl_drains, &idcap, &engines)
         || !opcodes(opcfg, config.limits.opcfg))
         return NULL;
     config.limits.gencap = gencap;
@@ -290,13 +195,14 @@ static PyObject *Engine_wq_enable(EngineObject *self, PyObject *args, PyObject *
     config.evl_en = (uint8_t)evl_en;
     config.evl_drains = (uint8_t)evl_drains;
     config.group = group;
+    config.engines = engines;
     config.size = (uint16_t)size;
     config.threshold = (uint16_t)threshold;
     config.priority = (uint8_t)priority;
     config.pasid = pasid;
     config.pasid_en = (uint8_t)pasid_en;
     config.priv = (uint8_t)priv;
-    return request_id(idxdd_engine_wq_enable(self->engine, wq, &config), "enable a WQ in the engine");
+    return idxdd_request_id(idxdd_engine_wq_enable(self->engine, wq, &config), "enable a WQ in the engine");
 }
 
 static PyObject *Engine_wq_threshold(EngineObject *self, PyObject *args)
@@ -304,7 +210,7 @@ static PyObject *Engine_wq_threshold(EngineObject *self, PyObject *args)
     unsigned int wq, threshold;
     if (!PyArg_ParseTuple(args, "II", &wq, &threshold))
         return NULL;
-    return request_id(idxdd_engine_wq_threshold(self->engine, wq, threshold), "change a WQ's threshold");
+    return idxdd_request_id(idxdd_engine_wq_threshold(self->engine, wq, threshold), "change a WQ's threshold");
 }
 
 static bool wq_mask(PyObject *sequence, uint64_t *mask)
@@ -334,7 +240,7 @@ static PyObject *Engine_wq_stop(EngineObject *self, PyObject *args)
     uint64_t mask;
     if (!PyArg_ParseTuple(args, "OII", &wqs, &how, &reason) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_wq_stop(self->engine, mask, how, reason), "stop WQs");
+    return idxdd_request_id(idxdd_engine_wq_stop(self->engine, mask, how, reason), "stop WQs");
 }
 
 static PyObject *Engine_wq_drain(EngineObject *self, PyObject *wqs)
@@ -342,7 +248,7 @@ static PyObject *Engine_wq_drain(EngineObject *self, PyObject *wqs)
     uint64_t mask;
     if (!wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_wq_drain(self->engine, mask), "drain WQs");
+    return idxdd_request_id(idxdd_engine_wq_drain(self->engine, mask), "drain WQs");
 }
 
 static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *args)
@@ -352,7 +258,7 @@ static PyObject *Engine_pasid_drain(EngineObject *self, PyObject *args)
     uint64_t mask;
     if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_drain(self->engine, pasid, mask), "drain a PASID");
+    return idxdd_request_id(idxdd_engine_pasid_drain(self->engine, pasid, mask), "drain a PASID");
 }
 
 static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *args)
@@ -362,7 +268,7 @@ static PyObject *Engine_pasid_abort(EngineObject *self, PyObject *args)
     uint64_t mask;
     if (!PyArg_ParseTuple(args, "IO", &pasid, &wqs) || !wq_mask(wqs, &mask))
         return NULL;
-    return request_id(idxdd_engine_pasid_abort(self->engine, pasid, mask), "abort a PASID");
+    return idxdd_request_id(idxdd_engine_pasid_abort(self->engine, pasid, mask), "abort a PASID");
 }
 
 static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject *kwargs)
@@ -372,7 +278,7 @@ static PyObject *Engine_portal_add(EngineObject *self, PyObject *args, PyObject 
     SpaceObject *space;
     int priv = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IiiiiO!I|p", names, &options.wq, &options.client_fd, &options.device_fd,
-                                     &options.doorbell_fd, &options.wake_fd, &SpaceType, &space, &options.pasid, &priv))
+                                     &options.doorbell_fd, &options.wake_fd, &idxdd_SpaceType, &space, &options.pasid, &priv))
         return NULL;
     options.space = space->space;
     options.priv = priv;
@@ -388,7 +294,7 @@ static PyObject *Engine_agent_add(EngineObject *self, PyObject *args, PyObject *
     struct idxdd_agent_options options = {0};
     SpaceObject *space;
     double timeout;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$iiid:agent_add", names, &SpaceType, &space, &options.memory_fd, &options.bell_fd,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!$iiid:agent_add", names, &idxdd_SpaceType, &space, &options.memory_fd, &options.bell_fd,
                                      &options.doorbell_fd, &timeout))
         return NULL;
     if (!(timeout > 0 && timeout <= 3600)) {
@@ -397,16 +303,16 @@ static PyObject *Engine_agent_add(EngineObject *self, PyObject *args, PyObject *
     }
     options.space = space->space;
     options.timeout_ns = (uint64_t)(timeout * 1e9);
-    return request_id(idxdd_engine_agent_add(self->engine, &options), "add an agent");
+    return idxdd_request_id(idxdd_engine_agent_add(self->engine, &options), "add an agent");
 }
 
 static PyObject *Engine_agent_remove(EngineObject *self, PyObject *space)
 {
-    if (!PyObject_TypeCheck(space, &SpaceType)) {
+    if (!PyObject_TypeCheck(space, &idxdd_SpaceType)) {
         PyErr_SetString(PyExc_TypeError, "agent_remove: a Space is needed");
         return NULL;
     }
-    return request_id(idxdd_engine_agent_remove(self->engine, ((SpaceObject *)space)->space), "remove an agent");
+    return idxdd_request_id(idxdd_engine_agent_remove(self->engine, ((SpaceObject *)space)->space), "remove an agent");
 }
 
 static PyObject *Engine_portal_close(EngineObject *self, PyObject *args)
@@ -414,7 +320,7 @@ static PyObject *Engine_portal_close(EngineObject *self, PyObject *args)
     unsigned int portal, how, reason;
     if (!PyArg_ParseTuple(args, "III", &portal, &how, &reason))
         return NULL;
-    return request_id(idxdd_engine_portal_close(self->engine, portal, how, reason), "close a portal");
+    return idxdd_request_id(idxdd_engine_portal_close(self->engine, portal, how, reason), "close a portal");
 }
 
 static PyObject *Engine_portal_reopen(EngineObject *self, PyObject *portal)
@@ -422,7 +328,7 @@ static PyObject *Engine_portal_reopen(EngineObject *self, PyObject *portal)
     unsigned long number = PyLong_AsUnsignedLong(portal);
     if (PyErr_Occurred())
         return NULL;
-    return request_id(idxdd_engine_portal_reopen(self->engine, (uint32_t)number), "reopen a portal");
+    return idxdd_request_id(idxdd_engine_portal_reopen(self->engine, (uint32_t)number), "reopen a portal");
 }
 
 static PyObject *Engine_portal_remove(EngineObject *self, PyObject *portal)
@@ -430,7 +336,7 @@ static PyObject *Engine_portal_remove(EngineObject *self, PyObject *portal)
     unsigned long number = PyLong_AsUnsignedLong(portal);
     if (PyErr_Occurred())
         return NULL;
-    return request_id(idxdd_engine_portal_remove(self->engine, (uint32_t)number), "remove a portal");
+    return idxdd_request_id(idxdd_engine_portal_remove(self->engine, (uint32_t)number), "remove a portal");
 }
 
 static PyObject *Engine_portal_fenced(EngineObject *self, PyObject *portal)
@@ -474,130 +380,6 @@ static PyObject *Engine_barrier(EngineObject *self, PyObject *Py_UNUSED(ignored)
     return PyLong_FromUnsignedLong(id);
 }
 
-static PyObject *Engine_vector_config(EngineObject *self, PyObject *args)
-{
-    unsigned int vector;
-    const char *semaphore;
-    PyObject *pending;
-    Py_ssize_t offset;
-    if (!PyArg_ParseTuple(args, "IsOn", &vector, &semaphore, &pending, &offset))
-        return NULL;
-    PyObject *view = PyMemoryView_FromObject(pending);
-    if (!view)
-        return NULL;
-    Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
-    if (buffer->readonly || offset < 0 || offset % 4 || offset + 4 > buffer->len) {
-        Py_DECREF(view);
-        PyErr_SetString(PyExc_ValueError, "pending: an aligned word of a writable buffer is needed");
-        return NULL;
-    }
-    int error = idxdd_vector_config(idxdd_engine_interrupts(self->engine), vector, semaphore, (_Atomic uint32_t *)((char *)buffer->buf + offset));
-    int failed = error ? 0 : PyList_Append(self->held, view);
-    Py_DECREF(view);
-    if (error)
-        return idxdd_raise(error, "open an interrupt vector's semaphore");
-    if (failed < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static bool vector_number(unsigned int vector)
-{
-    if (vector < IDXDD_VECTORS_MAX)
-        return true;
-    PyErr_Format(PyExc_ValueError, "vector: %u is not a global vector", vector);
-    return false;
-}
-
-static PyObject *Engine_vector_mask(EngineObject *self, PyObject *args)
-{
-    unsigned int vector;
-    int masked;
-    if (!PyArg_ParseTuple(args, "Ip", &vector, &masked) || !vector_number(vector))
-        return NULL;
-    return PyBool_FromLong(idxdd_vector_mask(idxdd_engine_interrupts(self->engine), vector, masked));
-}
-
-static PyObject *Engine_vector_pending(EngineObject *self, PyObject *args)
-{
-    unsigned int vector;
-    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
-        return NULL;
-    return PyBool_FromLong((long)atomic_load(&idxdd_engine_interrupts(self->engine)->vector[vector].pba));
-}
-
-static PyObject *Engine_vector_clear(EngineObject *self, PyObject *args)
-{
-    unsigned int vector;
-    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
-        return NULL;
-    idxdd_vector_clear(idxdd_engine_interrupts(self->engine), vector);
-    Py_RETURN_NONE;
-}
-
-static PyObject *Engine_vector_post(EngineObject *self, PyObject *args)
-{
-    unsigned int vector;
-    if (!PyArg_ParseTuple(args, "I", &vector) || !vector_number(vector))
-        return NULL;
-    idxdd_vector_raise(idxdd_engine_interrupts(self->engine), vector);
-    Py_RETURN_NONE;
-}
-
-static PyObject *Engine_handle_config(EngineObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"device", "handle", "vector", "pasid_en", "pasid", "ignore", NULL};
-    unsigned int device, handle, pasid = 0;
-    int pasid_en = 0, ignore = 0;
-    PyObject *vector;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IIO|$pIp", names, &device, &handle, &vector, &pasid_en, &pasid, &ignore))
-        return NULL;
-    if (device >= IDXDD_DEVICES_MAX || handle >= IDXDD_HANDLES_MAX) {
-        PyErr_Format(PyExc_ValueError, "handle_config: no handle %u of device %u", handle, device);
-        return NULL;
-    }
-    uint64_t entry = 0;
-    if (vector != Py_None) {
-        unsigned long number = PyLong_AsUnsignedLong(vector);
-        if (PyErr_Occurred() || !vector_number((unsigned int)number))
-            return NULL;
-        entry = IDXDD_HANDLE_VALID | number | (uint64_t)(pasid & 0xfffffu) << 32 | (pasid_en ? IDXDD_HANDLE_PASID_EN : 0)
-              | (ignore ? IDXDD_HANDLE_IGNORE : 0);
-    }
-    atomic_store(&idxdd_engine_interrupts(self->engine)->handle[device][handle], entry);
-    Py_RETURN_NONE;
-}
-
-static bool optional_space(PyObject *given, struct idxdd_space **space)
-{
-    if (given != Py_None && !PyObject_TypeCheck(given, &SpaceType)) {
-        PyErr_SetString(PyExc_TypeError, "idpt_set: a Space or None");
-        return false;
-    }
-    *space = given == Py_None ? NULL : ((SpaceObject *)given)->space;
-    return true;
-}
-
-static PyObject *Engine_idpt_set(EngineObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"device", "handle", "usable", "many", "submitter", "read", "write", "window_en", "offset_mode", "base", "size",
-                            "bitmap", "space", "bitmap_space", "update", NULL};
-    unsigned int device, handle, submitter;
-    int usable, many, read, write, window_en, offset_mode, update;
-    unsigned long long base, size, bitmap;
-    PyObject *space, *bitmap_space;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "II$ppIppppKKKOOp:idpt_set", names, &device, &handle, &usable, &many, &submitter, &read,
-                                     &write, &window_en, &offset_mode, &base, &size, &bitmap, &space, &bitmap_space, &update))
-        return NULL;
-    struct idxdd_idpt_entry entry = {
-        .usable = (uint8_t)usable, .many = (uint8_t)many, .read = (uint8_t)read, .write = (uint8_t)write, .window_en = (uint8_t)window_en,
-        .offset_mode = (uint8_t)offset_mode, .submitter = submitter, .base = base, .size = size, .bitmap = bitmap,
-    };
-    if (!optional_space(space, &entry.space) || !optional_space(bitmap_space, &entry.bitmap_space))
-        return NULL;
-    return request_id(idxdd_engine_idpt_set(self->engine, device, handle, &entry, update), "set an IDPT entry");
-}
-
 static PyObject *Engine_ring(EngineObject *self, PyObject *Py_UNUSED(ignored))
 {
     idxdd_engine_ring(self->engine);
@@ -637,13 +419,6 @@ static PyMethodDef Engine_methods[] = {
     {"portal_fenced", (PyCFunction)Engine_portal_fenced, METH_O, "Store fenced."},
     {"portal_statistics", (PyCFunction)Engine_portal_statistics, METH_O, "Counters of a portal."},
     {"barrier", (PyCFunction)Engine_barrier, METH_NOARGS, "Acknowledged when no old address table is in use."},
-    {"vector_config", (PyCFunction)Engine_vector_config, METH_VARARGS, "Give a vector its semaphore and pending word."},
-    {"vector_mask", (PyCFunction)Engine_vector_mask, METH_VARARGS, "Mask or unmask a vector."},
-    {"vector_pending", (PyCFunction)Engine_vector_pending, METH_VARARGS, "The PBA bit."},
-    {"vector_clear", (PyCFunction)Engine_vector_clear, METH_VARARGS, "Clear the PBA bit."},
-    {"vector_post", (PyCFunction)Engine_vector_post, METH_VARARGS, "Raise a vector."},
-    {"handle_config", KEYWORDS(Engine_handle_config), "Set an entry of the interrupt handle table."},
-    {"idpt_set", KEYWORDS(Engine_idpt_set), "Set an entry of the inter-domain permissions table."},
     {"ring", (PyCFunction)Engine_ring, METH_NOARGS, "Wake the engine."},
     {"statistics", (PyCFunction)Engine_statistics, METH_NOARGS, "Counters of the engine."},
     {NULL},
@@ -660,11 +435,25 @@ static PyTypeObject EngineType = {
     .tp_doc = "The engine: executes descriptors, in a thread of its own or inline.",
 };
 
+/* A concept a file: what other files bind of Engine. */
+static int add_methods(PyMethodDef *methods)
+{
+    for (; methods->ml_name; methods++) {
+        PyObject *method = PyDescr_NewMethod(&EngineType, methods);
+        int failed = !method || PyDict_SetItemString(EngineType.tp_dict, methods->ml_name, method) < 0;
+        Py_XDECREF(method);
+        if (failed)
+            return -1;
+    }
+    PyType_Modified(&EngineType);
+    return 0;
+}
+
 int idxdd_bind_engine(PyObject *module)
 {
     static const struct { const char *name; long value; } constants[] = {
         {"EXIT_ACK", IDXDD_EXIT_ACK}, {"EXIT_FAULT", IDXDD_EXIT_FAULT}, {"EXIT_ERROR", IDXDD_EXIT_ERROR},
-        {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"EXIT_WINDOW", IDXDD_EXIT_WINDOW},
+        {"EXIT_OVERFLOW", IDXDD_EXIT_OVERFLOW}, {"EXIT_INJECTED", IDXDD_EXIT_INJECTED}, {"EXIT_WINDOW", IDXDD_EXIT_WINDOW},
         {"RESUME_RETRY", IDXDD_RESUME_RETRY}, {"RESUME_FAIL", IDXDD_RESUME_FAIL},
         {"RESUME_FINISH", IDXDD_RESUME_FINISH}, {"RESUME_RUN", IDXDD_RESUME_RUN}, {"STOP_DRAIN", IDXDD_STOP_DRAIN}, {"STOP_ABORT", IDXDD_STOP_ABORT},
     };
@@ -674,9 +463,10 @@ int idxdd_bind_engine(PyObject *module)
     ExitType = PyStructSequence_NewType(&exit_desc);
     if (!ExitType || PyModule_AddObjectRef(module, "Exit", (PyObject *)ExitType) < 0)
         return -1;
-    if (PyType_Ready(&SpaceType) < 0 || PyType_Ready(&EngineType) < 0)
+    if (idxdd_bind_space(module) < 0 || idxdd_bind_inject(module) < 0 || idxdd_bind_trace(module) < 0)
         return -1;
-    if (PyModule_AddObjectRef(module, "Space", (PyObject *)&SpaceType) < 0)
+    if (PyType_Ready(&EngineType) < 0 || add_methods(idxdd_interrupt_methods) < 0 || add_methods(idxdd_domain_methods) < 0
+        || add_methods(idxdd_inject_methods) < 0 || add_methods(idxdd_trace_methods) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Engine", (PyObject *)&EngineType);
 }

@@ -2,7 +2,9 @@
 #include "binding.h"
 
 #include "idxdd/engine.h"
+#include "idxdd/inject.h"
 #include "idxdd/shm.h"
+#include "idxdd/trace.h"
 
 /* ---- Words ---------------------------------------------------------------------------------------------------------- */
 
@@ -236,6 +238,21 @@ static const struct {
 
     SIZE(mmio), WORD(mmio, tail), WORD(mmio, applied), WORD(mmio, loop_asleep), ARRAY(mmio, pending), ARRAY(mmio, entry),
     SIZE(posted_write), WORD(posted_write, offset), WORD(posted_write, width_bytes), WORD(posted_write, value),
+
+    SIZE(rule), WORD(rule, wqs), ARRAY(rule, opcodes), WORD(rule, address_first), WORD(rule, address_last), WORD(rule, size_min),
+    WORD(rule, size_max), WORD(rule, pasid), WORD(rule, flags_mask), WORD(rule, flags_value), WORD(rule, member_first),
+    WORD(rule, member_last), WORD(rule, scope), WORD(rule, not_before_ns), WORD(rule, skip), WORD(rule, every),
+    WORD(rule, hits_max), WORD(rule, seed), WORD(rule, chance), WORD(rule, what), WORD(rule, id), WORD(rule, count),
+    WORD(rule, ns), WORD(rule, offset), WORD(rule, fault_address), WORD(rule, bytes_completed), WORD(rule, invalid_flags),
+    WORD(rule, status), WORD(rule, result), WORD(rule, operand), WORD(rule, flip), WORD(rule, also),
+
+    SIZE(trace_record), WORD(trace_record, id), WORD(trace_record, batch), WORD(trace_record, accepted_ns),
+    WORD(trace_record, dispatched_ns), WORD(trace_record, first_fault_ns), WORD(trace_record, written_ns),
+    WORD(trace_record, interrupt_ns), WORD(trace_record, fault_address), WORD(trace_record, pasid), WORD(trace_record, rule),
+    WORD(trace_record, bytes_completed), WORD(trace_record, invalid_flags), WORD(trace_record, portal),
+    WORD(trace_record, member), WORD(trace_record, vector), WORD(trace_record, wq), WORD(trace_record, engine),
+    WORD(trace_record, status), WORD(trace_record, reported), WORD(trace_record, operand), WORD(trace_record, why),
+    WORD(trace_record, flags), ARRAY(trace_record, desc), ARRAY(trace_record, record),
 };
 
 static PyObject *layout_dict(void)

@@ -238,6 +238,8 @@ enum help agent_help(struct idxdd_engine *e, struct portal *p, struct context *c
         return HELP_WAITS;
     }
     ask(e, agent, c->slot, request);
+    if (c->traced)
+        trace_by_agent(e, c);
     stall(p, c);
     return HELP_WAITS;
 }

@@ -45,6 +45,7 @@ struct agent_slot {
     uint8_t writes;                  /* the request stores into client memory */
     uint8_t at_source;
     uint8_t stage, outcome;          /* enum stage, enum idxdd_step */
+    bool refused;                    /* the fault of the last step is a rule's */
     uint8_t hopeless;                /* a store at `hopeless_at` has failed */
     uint32_t count;
     uint64_t sequence, deadline_ns, hopeless_at, clock;

@@ -23,8 +23,12 @@ bool batch_id_take(struct idxdd_engine *e, struct context *c)
 }
 
 /* PHASE_RUN of a Batch. */
-void batch_begin(struct context *c)
+void batch_begin(struct idxdd_engine *e, struct context *c)
 {
+    if (c->injected)
+        inject_batch_begins(e, c);
+    if (c->traced)
+        trace_batch_begins(e, c);
     memcpy(c->batch_desc, c->op.desc, 64);
     c->members = get32(c->op.desc + 32);
     c->member = 0;
@@ -41,6 +45,10 @@ void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uin
     memcpy(c->op.desc, c->batch_desc, 64);
     c->in_batch = 0;
     context_begin(c);
+    if (c->batch_injected)
+        inject_batch_ends(e, c);
+    if (c->batch_traced)
+        trace_batch_ends(e, c);
     if (idxdd_flags(c->op.desc) & FLAG_RCI)
         (void)handle_valid(e, c, p->wq);
     c->op.bytes_moved = moved;
@@ -60,8 +68,9 @@ enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct conte
         return ADVANCE_MORE;
     }
     uint64_t address = get64(batch + 16) + 64ull * c->member, contiguous, moved = c->op.bytes_moved;
-    uint8_t *member = idxdd_translate(c->op.space, address, false, &contiguous);
-    if (!member || contiguous < 64) {
+    bool ends = c->batch_injected && inject_list_ends(e, c);
+    uint8_t *member = ends ? NULL : idxdd_translate(c->op.space, address, false, &contiguous);
+    if (!ends && (!member || contiguous < 64)) {
         enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 64);
         if (help == HELP_WAITS)
             return ADVANCE_WAITS;
@@ -76,10 +85,13 @@ enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct conte
     if ((c->batch_failed || c->batch_logged) && (idxdd_flags(c->op.desc) & FLAG_FENCE)) {
         c->batch_failed = 1; /* a record that is not in memory yet counts: what comes next may read it */
         batch_ends(e, p, c, BATCH_FAILED);
+        c->why = IDXDD_WHY_FENCE;
         return ADVANCE_MORE;
     }
     c->in_batch = 1;
     context_begin(c);
+    if (c->batch_traced)
+        trace_member(e, c);
     c->op.bytes_moved = moved;
     return ADVANCE_MORE;
 }

@@ -33,7 +33,7 @@ bool portal_has_work(struct idxdd_engine *e, const struct portal *p)
             || atomic_load_explicit(&p->client->dropped, memory_order_relaxed) != p->dropped_seen);
 }
 
-static void overflow(struct idxdd_engine *e, struct portal *p, uint32_t count)
+void portal_overflow(struct idxdd_engine *e, struct portal *p, uint32_t count)
 {
     uint32_t pulled = atomic_load_explicit(&e->exit_head, memory_order_acquire);
     e->now_ns = engine_now_ns();
@@ -66,6 +66,8 @@ static bool accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p, 
     if (drain && how == DRAIN_SWEEPS)
         portals_sweep(e, wq, p, drained_pasid(wq, p));
     p->queue_sequence[at] = wq->sequence++;
+    if (e->tracer)
+        p->queue_accepted_ns[at] = trace_accepted(e);
     p->queue_count++;
     wq->queued++;
     if (portal_granted(p))
@@ -83,10 +85,10 @@ static uint32_t accept_up_to(struct idxdd_engine *e, struct portal *p, uint64_t 
         uint64_t count = dropped - p->dropped_seen;
         p->dropped_seen = dropped;
         wq->deeds++;
-        overflow(e, p, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
+        portal_overflow(e, p, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
     }
     if (tail - p->head > IDXDD_PORTAL_SLOTS) { /* behind us, or further than a ring: garbage */
-        overflow(e, p, 0);
+        portal_overflow(e, p, 0);
         wq->deeds++;
         wq->granted -= portal_granted(p);
         p->head = p->limit = p->limit_max = tail;
@@ -182,6 +184,10 @@ static void abort_descriptors(struct idxdd_engine *e, struct portal *p)
     struct wq *wq = &e->wq[p->wq];
     uint32_t aborted = p->queue_count, next;
     wq->ended += p->queue_count + p->contexts;
+    for (uint32_t i = 0; e->tracer && i < p->queue_count; i++) {
+        uint32_t at = (p->queue_head + i) % IDXDD_PORTAL_SLOTS;
+        trace_never_begun(e, p, p->queue[at], p->queue_accepted_ns[at]);
+    }
     wq->queued -= p->queue_count;
     p->queue_count = 0;
     atomic_store_explicit(&wq->statistics->occupancy, wq->queued, memory_order_relaxed); /* there may be no turn after this */

@@ -63,7 +63,11 @@ enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct con
     static const struct { uint32_t flag; uint8_t offset, operand; } readback[] = {{FLAG_OP16, 16, OPERAND_READBACK1}, {FLAG_OP17, 24, OPERAND_READBACK2}};
     for (unsigned i = 0; i < 2; i++) {
         uint64_t address = get64(c->op.desc + readback[i].offset), contiguous;
-        if (!(idxdd_flags(c->op.desc) & readback[i].flag) || c->readback > i || idxdd_translate(c->op.space, address, false, &contiguous))
+        if (!(idxdd_flags(c->op.desc) & readback[i].flag) || c->readback > i)
+            continue;
+        if (c->injected && inject_readback_fails(e, c, readback[i].operand))
+            return park_fault(e, p, c, readback[i].operand, address, false);
+        if (idxdd_translate(c->op.space, address, false, &contiguous))
             continue;
         enum help help = ask_agent(e, p, c, IDXDD_AGENT_READ, address, 1);
         if (help == HELP_WAITS)

@@ -251,6 +251,8 @@ static void serve_request(struct idxdd_engine *e, const struct request *r)
         idxdd_space_unref(r->space);
         break;
     case REQUEST_IDPT_SET: idpt_set(e, r); break;
+    case REQUEST_RULES: rules_swap(e, r->rules, r->injector); break;
+    case REQUEST_TRACE: trace_swap(e, r->tracer); break;
     case REQUEST_BARRIER: break; /* between slices no pointer of an old table is held */
     }
     acknowledge(e, r->id);
@@ -279,6 +281,9 @@ static void finish(struct idxdd_engine *e, struct portal *p, struct context *c)
     p->bytes += c->op.bytes_moved;
     e->wq[p->wq].turn_bytes += c->op.bytes_moved;
     e->wq[p->wq].turn_completed++;
+    e->wq[p->wq].finished++;
+    if (c->traced)
+        trace_ended(e, p, c);
     context_free(e, p, c);
     e->finished++;
 }
@@ -296,8 +301,11 @@ static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struc
         return &e->context[at];
     struct context *c = portal_may_start(e, wq, p) ? context_new(e, p) : NULL;
     if (c) {
+        uint64_t accepted_ns = p->queue_accepted_ns[p->queue_head];
         portal_take(p, wq, c);
         context_start(e, p, c);
+        if (e->tracer)
+            trace_dispatched(e, p, c, accepted_ns);
     }
     return c;
 }
@@ -309,6 +317,8 @@ static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     uint64_t left = IDXDD_TURN_BYTES, deeds = wq->deeds;
     bool accepts = p->open && wq->enabled;
     wq->turn_bytes = wq->turn_completed = 0;
+    if (e->tracer)
+        trace_stale(e);
     portal_active(wq, p, p->open);
     if (accepts)
         portal_accept(e, p, p->limit);
@@ -325,7 +335,9 @@ static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         enum advance how = context_advance(e, p, c, slice);
         uint64_t moved = c->op.bytes_moved - before;
         members += c->member - member;
-        wq->deeds += !(how == ADVANCE_WAITS && c->phase == PHASE_REPORT);
+        wq->deeds += !(how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && (c->phase == PHASE_REPORT || c->phase == PHASE_CHECK));
+        if (e->tracer && how != ADVANCE_FINISHED)
+            trace_stale(e);
         if (how == ADVANCE_FINISHED)
             finish(e, p, c);
         else if (how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && moved < slice)
@@ -384,6 +396,8 @@ static uint32_t visit(struct idxdd_engine *e)
     e->visits++;
     if (e->agents_asked)
         done += look_at_agents(e);
+    if (e->held)
+        done += held_look(e);
     e->starving = 0;
     e->vain = false;
     for (uint32_t i = 0; i < e->order_count; i++) {
@@ -428,6 +442,8 @@ static void sleep_until_rung(struct idxdd_engine *e)
         struct epoll_event events[16];
         e->sleeps++;
         int most_ms = e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS;
+        if (e->held)
+            most_ms = held_sleep_ms(e, most_ms);
         epoll_wait(e->epoll, events, 16, e->agents_asked ? agents_sleep_ms(e, most_ms) : most_ms);
     }
     atomic_store(&published->asleep, 0);
@@ -561,6 +577,15 @@ void idxdd_engine_free(struct idxdd_engine *e)
     }
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++)
         free(e->wq[i].portals);
+    while (e->retired) {
+        struct retired *next = e->retired->next;
+        free(e->retired->memory);
+        free(e->retired);
+        e->retired = next;
+    }
+    free(e->rules_set);
+    free(e->tracer_set);
+    injector_free(e->injector_made);
     idxdd_interrupts_close(&e->interrupts);
     int fds[] = {e->epoll, e->request_bell, e->exit_bell};
     for (unsigned i = 0; i < 3; i++)

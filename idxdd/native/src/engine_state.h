@@ -13,6 +13,7 @@
 #include "agent.h"
 #include "domains.h"
 #include "idxdd/engine.h"
+#include "idxdd/trace.h"
 #include "interrupts.h"
 #include "space.h"
 
@@ -37,6 +38,7 @@ enum context_state {
     CONTEXT_RUNNING,     /* goes on at its portal's next turn */
     CONTEXT_DRAINING,    /* a Drain, waiting for predecessors */
     CONTEXT_PARKED,      /* the device loop has it; idxdd_exit was sent */
+    CONTEXT_HELD,        /* by a rule of fault injection (hold.c) */
     CONTEXT_AGENT,       /* its space's agent is asked for memory; its portal stalls */
 };
 
@@ -49,6 +51,7 @@ enum phase {
     PHASE_DRAIN,
     PHASE_READBACK,
     PHASE_USERS,         /* Update Window: the table is changed; until nobody uses what was there */
+    PHASE_CORRUPT,       /* a rule spoils what was written */
     PHASE_RECORD,
     PHASE_REPORT,        /* an error that the event log or SWERR must hear of */
     PHASE_INTERRUPT,
@@ -79,6 +82,10 @@ struct context {
     uint8_t batch_told;              /* an entry of this batch carried the first-error mark */
     uint8_t domain_uses;             /* IDPT entries that op has resolved */
     struct domain_use domain_use[2];
+    uint8_t why;                     /* enum idxdd_why, where it was not the operation that decided; CHECK: the trace finds the row */
+    uint8_t injected;                /* a rule has something in store for op, */
+    uint8_t batch_injected;          /* for the Batch, while a member is in op */
+    uint8_t traced, batch_traced;    /* likewise: the tracer has notes */
     uint16_t batch_id;               /* in the event log; IDXDD_BATCH_IDS: none yet */
     uint32_t vector;
 };
@@ -108,6 +115,7 @@ struct portal {
     uint32_t queue_head, queue_count;
     uint64_t descriptors, bytes, retries, errors, interrupts;
     uint64_t queue_sequence[IDXDD_PORTAL_SLOTS];
+    uint64_t queue_accepted_ns[IDXDD_PORTAL_SLOTS]; /* while there is a trace; 0: not known */
     _Alignas(64) uint8_t queue[IDXDD_PORTAL_SLOTS][64];
 };
 
@@ -124,6 +132,8 @@ struct wq {
     struct portal *starving_first, *starving_last; /* in the order in which they were turned away */
     uint32_t counter;                /* dispatch credit of this round: registers.md 3.2 */
     uint64_t sequence;               /* descriptors accepted so far */
+    uint64_t finished;               /* so many of them, a member counts with its Batch */
+    struct rule_table *meter;        /* its submissions are looked at, one by one: NULL or engine.rules */
     uint64_t ended;                  /* raised when an accepted descriptor is finished or aborted */
     uint64_t oldest, oldest_at;      /* what oldest_unfinished() said of oldest_pasid when `ended` was oldest_at; 0: nothing yet */
     uint32_t oldest_pasid;
@@ -136,6 +146,7 @@ struct wq {
 enum request_kind {
     REQUEST_WQ_ENABLE = 1, REQUEST_WQ_THRESHOLD, REQUEST_WQ_STOP, REQUEST_WQ_DRAIN, REQUEST_PASID_DRAIN, REQUEST_PASID_ABORT,
     REQUEST_AGENT_ADD, REQUEST_AGENT_REMOVE,
+    REQUEST_RULES, REQUEST_TRACE,
     REQUEST_IDPT_SET,
     REQUEST_PORTAL_ADD, REQUEST_PORTAL_CLOSE, REQUEST_PORTAL_REOPEN, REQUEST_PORTAL_REMOVE, REQUEST_RESUME, REQUEST_BARRIER,
 };
@@ -151,6 +162,16 @@ struct request {
     struct idxdd_space *space;
     struct idxdd_wq_config config;
     struct idxdd_idpt_entry idpt;
+    struct rule_table *rules;
+    struct injector *injector;
+    struct tracer *tracer;
+};
+
+/* What the engine was given before, to be freed when it has acknowledged what it was given instead. */
+struct retired {
+    struct retired *next;
+    uint32_t id;
+    void *memory;
 };
 
 #define IDXDD_NO_PASID UINT32_MAX
@@ -184,6 +205,14 @@ struct idxdd_engine {
     uint16_t order[IDXDD_WQS_MAX];   /* WQs with portals or enabled, by group */
     uint32_t order_count;
 
+    struct rule_table *rules;        /* NULL: none (inject.c) */
+    struct injector *injector;
+    uint32_t held;                   /* contexts in CONTEXT_HELD */
+    uint64_t events_sent;
+    struct tracer *tracer;           /* NULL: no trace (trace.c) */
+    uint64_t trace_id;               /* the last one given */
+    uint8_t group_engine[IDXDD_DEVICES_MAX * IDXDD_GROUPS_PER_DEVICE_MAX]; /* whose turn it was */
+
     struct idxdd_agent *agents;
     uint32_t agents_asked;           /* requests under way */
     uint64_t agents_answered;        /* or given up */
@@ -199,7 +228,12 @@ struct idxdd_engine {
 
     _Alignas(64) _Atomic uint32_t request_head; /* engine */
     _Alignas(64) _Atomic uint32_t request_tail; /* loop */
-    uint32_t request_id;             /* these three: the device loop's */
+    uint32_t request_id;             /* from here on: the device loop's */
+    struct rule_table *rules_set;    /* what was asked for last */
+    struct injector *injector_made;
+    struct tracer *tracer_set;
+    struct retired *retired;
+    _Atomic uint64_t events_pulled;  /* INJECTED exits; the engine looks at it */
     struct idxdd_portal_device *page[IDXDD_PORTALS_MAX]; /* numbers in use */
     uint32_t leaving[IDXDD_PORTALS_MAX], leavers;         /* removal under way: its request */
     _Alignas(64) _Atomic uint32_t exit_tail;    /* engine */
@@ -233,6 +267,7 @@ void exit_send(struct idxdd_engine *e);
 void exits_ring(struct idxdd_engine *e);
 
 /* grants.c */
+void grant_metered(struct idxdd_engine *e, struct wq *wq, struct portal *p);
 void grant_in_turn(struct wq *wq, struct portal *p);
 bool grant_to_starving(struct idxdd_engine *e, struct wq *wq);
 void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p);
@@ -250,6 +285,7 @@ void portal_reopen(struct portal *p);
 void portal_settled(struct idxdd_engine *e, struct portal *p);
 void portal_publish(struct portal *p);
 void portal_ring(struct portal *p);
+void portal_overflow(struct idxdd_engine *e, struct portal *p, uint32_t count);
 bool portal_has_work(struct idxdd_engine *e, const struct portal *p);
 static inline uint64_t portal_in_flight(const struct portal *p) { return p->queue_count + p->contexts; }
 
@@ -275,6 +311,58 @@ void idpt_set(struct idxdd_engine *e, const struct request *r);
 void idpt_forget(struct idxdd_engine *e);
 bool window_settled(struct idxdd_engine *e, const struct context *c);
 enum advance phase_users(struct idxdd_engine *e, struct portal *p, struct context *c);
+
+/* requests.c */
+struct request *request_new(struct idxdd_engine *e, uint32_t kind);
+uint32_t request_send(struct idxdd_engine *e, const struct request *r);
+struct retired *retired_new(void *memory);
+void retire(struct idxdd_engine *e, struct retired *retired, uint32_t id);
+
+/* rule_table.c */
+bool meter_covers(const struct rule_table *table, const struct portal *p);
+bool meter_refuses(struct rule_table *table, const struct portal *p);
+void rules_swap(struct idxdd_engine *e, struct rule_table *table, struct injector *injector);
+void injector_free(struct injector *injector);
+
+/* inject.c: each only while `injected` (or rules, or batch_injected) says that there is something */
+bool inject_may_begin(const struct idxdd_engine *e);
+enum advance inject_choose(struct idxdd_engine *e, struct portal *p, struct context *c);
+void inject_batch_begins(struct idxdd_engine *e, struct context *c);
+void inject_batch_ends(struct idxdd_engine *e, struct context *c);
+bool inject_record_refused(struct idxdd_engine *e, struct context *c);
+bool inject_readback_fails(struct idxdd_engine *e, struct context *c, uint8_t operand);
+bool inject_list_ends(struct idxdd_engine *e, struct context *c);
+enum idxdd_step inject_step(struct idxdd_engine *e, struct context *c, uint64_t slice, bool *refused);
+bool inject_faults(struct idxdd_engine *e, const struct context *c);
+enum advance inject_before_end(struct idxdd_engine *e, struct portal *p, struct context *c);
+enum advance inject_corrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
+void inject_record(struct idxdd_engine *e, const struct context *c, uint8_t record[32]);
+enum advance inject_before_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
+
+/* hold.c */
+enum advance context_hold(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t ns, uint64_t for_finished);
+void held_leave(struct idxdd_engine *e, const struct context *c);
+void held_go_on(struct idxdd_engine *e);
+uint32_t held_look(struct idxdd_engine *e);
+int held_sleep_ms(const struct idxdd_engine *e, int most);
+
+/* trace.c: each only while there is a tracer, and (but for the first four and the last) `traced` says that it has notes */
+uint64_t trace_accepted(struct idxdd_engine *e);
+void trace_stale(struct idxdd_engine *e);
+void trace_never_begun(struct idxdd_engine *e, const struct portal *p, const uint8_t desc[64], uint64_t accepted_ns);
+void trace_dispatched(struct idxdd_engine *e, const struct portal *p, struct context *c, uint64_t accepted_ns);
+void trace_batch_begins(struct idxdd_engine *e, struct context *c);
+void trace_batch_ends(struct idxdd_engine *e, struct context *c);
+void trace_member(struct idxdd_engine *e, struct context *c);
+void trace_fault(struct idxdd_engine *e, const struct context *c);
+void trace_by_agent(struct idxdd_engine *e, const struct context *c);
+void trace_written(struct idxdd_engine *e, const struct context *c, const uint8_t record[32]);
+void trace_interrupt(struct idxdd_engine *e, const struct context *c);
+void trace_rule(struct idxdd_engine *e, const struct context *c, uint32_t rule);
+void trace_dropped(struct idxdd_engine *e, const struct context *c);
+void trace_ended(struct idxdd_engine *e, const struct portal *p, struct context *c);
+void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct context *c);
+void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
 
 /* reached.c */
 enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);

@@ -42,8 +42,13 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
     if (c->state == CONTEXT_AGENT && !c->limbo)
         p->stalled = 0;
     p->limbo -= c->limbo;
+    if (c->state == CONTEXT_HELD)
+        held_leave(e, c);
     if (c->slot != AGENT_NO_SLOT || c->state == CONTEXT_AGENT)
         agent_leave(e, c);
+    if (c->traced || c->batch_traced)
+        trace_aborted(e, p, c); /* one that ended has no notes any more */
+    c->injected = c->batch_injected = 0;
     c->limbo = c->aborted = 0;
     if (c->batch_id != IDXDD_BATCH_IDS)
         e->batch_ids[c->batch_id / 64] &= ~(1ull << c->batch_id % 64);
@@ -64,6 +69,7 @@ void context_begin(struct context *c)
     memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
     op->batch_member = c->in_batch;
     c->readback = c->domain_uses = 0;
+    c->why = c->injected = 0;
     c->record_written = c->report = c->carries_interrupt = c->record_logged = 0;
     c->phase = PHASE_CHECK;
 }
@@ -150,8 +156,13 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
 }
 
 /* The event log or SWERR must hear of it. */
-static enum advance park_error(struct idxdd_engine *e, struct portal *p, struct context *c)
+static enum advance phase_report(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
+    if (c->injected) {
+        enum advance step = inject_before_end(e, p, c);
+        if (step != ADVANCE_MORE || c->phase != PHASE_REPORT)
+            return step;
+    }
     bool of_batch = c->in_batch || idxdd_opcode(c->op.desc) == OP_BATCH;
     if (of_batch && e->wq[p->wq].config.evl_en && !batch_id_take(e, c))
         return ADVANCE_WAITS; /* until one of the other batches ends */
@@ -164,6 +175,8 @@ enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context
     c->op.fault_operand = operand;
     c->op.fault_address = address;
     c->op.fault_write = write;
+    if (c->traced)
+        trace_fault(e, c);
     count_up(&e->wq[p->wq].statistics->faults, 1);
     return park(e, p, c, IDXDD_EXIT_FAULT);
 }
@@ -182,8 +195,10 @@ void end_logged(struct context *c, uint8_t code)
     c->phase = PHASE_REPORT;
 }
 
-static void phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
+static enum advance phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
+    if (e->rules && !inject_may_begin(e))
+        return ADVANCE_WAITS; /* until the loop has pulled some of the exits that rules sent */
     uint8_t status = idxdd_check(&c->op), opcode = idxdd_opcode(c->op.desc);
     if (status == 0 && (idxdd_flags(c->op.desc) & FLAG_RCI) && !handle_valid(e, c, p->wq))
         status = HANDLE_INVALID;
@@ -191,8 +206,10 @@ static void phase_check(struct idxdd_engine *e, struct portal *p, struct context
         (void)handle_valid(e, c, p->wq); /* the interrupt is raised for an error too, if it can be */
     if (!status && opcode >= OP_INTER_DOMAIN_FIRST && opcode <= OP_INTER_DOMAIN_LAST)
         status = domains_resolve(e, p, c);
-    if (status)
+    if (status) {
         c->op.status = status;
+        c->why = IDXDD_WHY_CHECK;
+    }
     if (status == INVALID_FLAGS && (c->op.invalid_flags & FLAG_RCI))
         c->carries_interrupt = 0; /* what is wrong is the interrupt itself */
     bool wants_record = (idxdd_flags(c->op.desc) & FLAG_CRAV) && (!status || idxdd_wants_record(&c->op));
@@ -200,6 +217,7 @@ static void phase_check(struct idxdd_engine *e, struct portal *p, struct context
         c->phase = PHASE_PROBE;
     else
         c->phase = status ? PHASE_RECORD : PHASE_RUN;
+    return e->rules ? inject_choose(e, p, c) : ADVANCE_MORE;
 }
 
 /* `size` bytes at `address`, in the client, by its agent. HELP_NONE: a fault. */
@@ -213,6 +231,8 @@ enum help ask_agent(struct idxdd_engine *e, struct portal *p, struct context *c,
 
 static enum advance phase_probe(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
+    if (c->injected && inject_record_refused(e, c))
+        return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
     if (!reach_record(c)) {
         enum help help = ask_agent(e, p, c, IDXDD_AGENT_PREPARE, record_address(c), 32);
         if (help == HELP_WAITS)
@@ -228,7 +248,7 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
 {
     uint8_t opcode = idxdd_opcode(c->op.desc);
     if (opcode == OP_BATCH) {
-        batch_begin(c);
+        batch_begin(e, c);
         return ADVANCE_MORE;
     }
     if (opcode == OP_DRAIN) {
@@ -248,11 +268,12 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
     }
     if (c->slot != AGENT_NO_SLOT)
         return run_with_agent(e, p, c, slice);
-    switch (idxdd_step(&c->op, slice)) {
+    bool refused = false;
+    switch (c->injected ? inject_step(e, c, slice, &refused) : idxdd_step(&c->op, slice)) {
     case IDXDD_MORE:
         return ADVANCE_WAITS; /* slice used up */
     case IDXDD_FAULT:
-        if (*idxdd_space_agent(c->op.space) && !(c->op.foreign >> c->op.fault_operand & 1)) /* it speaks for one domain */
+        if (!refused && *idxdd_space_agent(c->op.space) && !(c->op.foreign >> c->op.fault_operand & 1)) /* it speaks for one domain */
             return run_with_agent(e, p, c, slice);
         return park_fault(e, p, c, c->op.fault_operand, c->op.fault_address, c->op.fault_write);
     case IDXDD_DONE:
@@ -273,11 +294,18 @@ static enum advance record_nowhere(struct idxdd_engine *e, struct portal *p, str
 
 static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
+    if (c->injected) {
+        enum advance step = inject_before_end(e, p, c);
+        if (step != ADVANCE_MORE || c->phase != PHASE_RECORD)
+            return step;
+    }
     uint8_t code = c->op.status & 0x3f;
     bool silent = code == OK || code == OK_PREDICATE || code == BATCH_FAILED;
     if (idxdd_wants_record(&c->op)) {
         uint8_t *record = c->record_logged ? NULL : reach_record(c), bytes[32];
         idxdd_record(&c->op, bytes);
+        if (c->injected)
+            inject_record(e, c, bytes);
         if (record) {
             memcpy(record + 1, bytes + 1, 31);
             atomic_store_explicit((_Atomic uint8_t *)record, bytes[0], memory_order_release); /* who sees it non-zero may read the rest */
@@ -289,6 +317,8 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
                 return record_nowhere(e, p, c);
         }
         c->record_written = 1;
+        if (c->traced)
+            trace_written(e, c, bytes);
     }
     if (code == HANDLE_INVALID || (!silent && !c->record_written))
         c->report = code;
@@ -296,10 +326,15 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
     return ADVANCE_MORE;
 }
 
-static void phase_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c)
+static enum advance phase_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
     struct wq *wq = &e->wq[p->wq];
     uint8_t code = c->op.status & 0x3f;
+    if (c->injected) {
+        enum advance step = inject_before_interrupt(e, p, c);
+        if (step != ADVANCE_MORE)
+            return step;
+    }
     if (code != OK && code != OK_PREDICATE) {
         p->errors++;
         count_up(&wq->statistics->errors, 1);
@@ -309,15 +344,20 @@ static void phase_interrupt(struct idxdd_engine *e, struct portal *p, struct con
         count_up(&wq->statistics->interrupts_requested, 1);
         if (idxdd_vector_raise(&e->interrupts, c->vector))
             count_up(&wq->statistics->interrupts, 1);
+        if (c->traced)
+            trace_interrupt(e, c);
     }
     if (!c->in_batch) {
         c->phase = PHASE_FINISHED;
-        return;
+        return ADVANCE_MORE;
     }
+    if (c->traced)
+        trace_ended(e, p, c);
     if (code != OK)
         c->batch_failed = 1;
     c->member++;
     c->phase = PHASE_MEMBER;
+    return ADVANCE_MORE;
 }
 
 /* ADVANCE_WAITS: a slice is used up, or the context drains; ADVANCE_PARKED: the device loop has it. */
@@ -328,7 +368,7 @@ enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct co
     for (;;) {
         enum advance step = ADVANCE_MORE;
         switch ((enum phase)c->phase) {
-        case PHASE_CHECK: phase_check(e, p, c); break;
+        case PHASE_CHECK: step = phase_check(e, p, c); break;
         case PHASE_PROBE: step = phase_probe(e, p, c); break;
         case PHASE_RUN: step = phase_run(e, p, c, slice); break;
         case PHASE_MEMBER:
@@ -339,9 +379,10 @@ enum advance context_advance(struct idxdd_engine *e, struct portal *p, struct co
         case PHASE_DRAIN: step = phase_drain(e, p, c); break;
         case PHASE_USERS: step = phase_users(e, p, c); break;
         case PHASE_READBACK: step = phase_readback(e, p, c); break;
+        case PHASE_CORRUPT: step = inject_corrupt(e, p, c); break;
         case PHASE_RECORD: step = phase_record(e, p, c); break;
-        case PHASE_REPORT: return park_error(e, p, c);
-        case PHASE_INTERRUPT: phase_interrupt(e, p, c); break;
+        case PHASE_REPORT: step = phase_report(e, p, c); break;
+        case PHASE_INTERRUPT: step = phase_interrupt(e, p, c); break;
         case PHASE_FINISHED: return ADVANCE_FINISHED;
         }
         if (step != ADVANCE_MORE)
@@ -371,16 +412,19 @@ void context_resume(struct idxdd_engine *e, uint32_t index, uint32_t generation,
     if (c->phase == PHASE_MEMBER) {
         uint64_t address = c->op.fault_address;
         batch_ends(e, e->portal[c->portal], c, code);
+        c->why = IDXDD_WHY_FAULT;
         c->op.fault_address = address;
         c->op.fault_operand = OPERAND_LIST;
         return;
     }
     if (code == RECORD_FAULT) { /* reported by the loop; the operation is not carried out, or its record is lost */
         c->op.status = code;
+        c->why = IDXDD_WHY_RECORD_FAULT;
         c->phase = PHASE_INTERRUPT;
         return;
     }
     bool fault_code = code == 0x03 || code == 0x04 || code == 0x06 || code == 0x1f; /* those with a read/write bit */
+    c->why = IDXDD_WHY_FAULT;
     end_with(c, fault_code && c->op.fault_write ? code | 0x80 : code);
 }
 

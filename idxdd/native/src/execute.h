@@ -20,7 +20,7 @@ void end_logged(struct context *c, uint8_t code);
 
 /* batch.c */
 bool batch_id_take(struct idxdd_engine *e, struct context *c);
-void batch_begin(struct context *c);
+void batch_begin(struct idxdd_engine *e, struct context *c);
 void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t status);
 enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c);
 

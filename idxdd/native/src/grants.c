@@ -94,6 +94,9 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
     }
 }
 
+/* Granted no further than it has published: each of its submissions asks (FULL, idxdd/inject.h). */
+static bool metered(const struct wq *wq, const struct portal *p) { return wq->meter && meter_covers(wq->meter, p); }
+
 static bool give(struct wq *wq, struct portal *p)
 {
     uint32_t have = portal_granted(p), part = share(wq);
@@ -109,6 +112,12 @@ static bool give(struct wq *wq, struct portal *p)
         slots = 0;
     if (more > slots)
         more = slots;
+    if (metered(wq, p)) {
+        uint64_t published = atomic_load_explicit(&p->client->tail, memory_order_acquire) - base;
+        if (published > IDXDD_PORTAL_SLOTS)
+            published = 0; /* garbage */
+        more = published < more ? (uint32_t)published : more;
+    }
     if (more)
         grant_set(wq, p, base + more);
     return portal_granted(p) > 0;
@@ -146,6 +155,25 @@ bool grant_to_starving(struct idxdd_engine *e, struct wq *wq)
     return wq->starving < before;
 }
 
+/* The rules have changed: withdraw what a metered portal has not used, or give the others theirs. */
+void grant_metered(struct idxdd_engine *e, struct wq *wq, struct portal *p)
+{
+    if (p->open && metered(wq, p))
+        grant_set(wq, p, p->head); /* what is published above it is found at the next turn */
+    grant_after_turn(e, wq, p);
+}
+
+/* One submission that asks: turned away by a rule, or let through alone. */
+static void answer_metered(struct wq *wq, struct portal *p, uint64_t tail)
+{
+    if (meter_refuses(wq->meter, p) || room(wq) <= 0 || tail - p->head >= IDXDD_PORTAL_SLOTS) {
+        p->retries++;
+        count_up(&wq->statistics->retries, 1);
+    } else {
+        grant_set(wq, p, tail + 1);
+    }
+}
+
 void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
 {
     if (!p->open || !wq->enabled)
@@ -168,7 +196,9 @@ void grant_after_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         return;
     portal_active(wq, p, true);
     p->rings = 0;
-    if ((int64_t)(p->limit - tail) <= 0) {
+    if ((int64_t)(p->limit - tail) <= 0 && metered(wq, p)) {
+        answer_metered(wq, p, tail);
+    } else if ((int64_t)(p->limit - tail) <= 0) {
         e->now_ns = engine_now_ns();
         starve(wq, p);
         withdraw(e, wq, p);

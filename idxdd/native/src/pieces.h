@@ -1,13 +1,14 @@
 /* What must be had whole, though the memory it lies in may not be one piece: a delta entry, a DIF block. Private.
  *
- * A piece never ends inside a page, so PIECES pages hold the largest of them: 4104 + 8 bytes.
+ * A piece never ends inside a page, so three pages hold the largest of them (4104 + 8 bytes); the
+ * fourth piece is for a rule of fault injection, which may end memory anywhere.
  */
 #ifndef IDXDD_PIECES_H
 #define IDXDD_PIECES_H
 
 #include "reach.h"
 
-#define PIECES 3u
+#define PIECES 4u
 
 struct pieces {
     uint8_t *at[PIECES];

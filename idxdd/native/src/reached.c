@@ -237,12 +237,13 @@ static enum advance copy(struct idxdd_engine *e, struct portal *p, struct contex
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
 
-static void step(struct context *c, struct agent_slot *s, uint64_t slice)
+static void step(struct idxdd_engine *e, struct context *c, struct agent_slot *s, uint64_t slice)
 {
     struct agent_slot **windows = idxdd_space_windows(c->op.space);
     s->before = c->op;
     *windows = s;
-    s->outcome = (uint8_t)idxdd_step(&c->op, slice);
+    s->refused = false;
+    s->outcome = (uint8_t)(c->injected ? inject_step(e, c, slice, &s->refused) : idxdd_step(&c->op, slice));
     *windows = NULL;
     s->stage = STAGE_STORE;
 }
@@ -255,7 +256,7 @@ enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct con
         struct agent_request request;
         enum advance how = ADVANCE_MORE;
         switch (s ? (enum stage)s->stage : STAGE_FETCH) {
-        case STAGE_STEP: step(c, s, slice); break;
+        case STAGE_STEP: step(e, c, s, slice); break;
         case STAGE_STORE: how = store(e, p, c); break;
         case STAGE_OUTCOME:
             s->stage = STAGE_STEP;
@@ -266,14 +267,14 @@ enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct con
                 c->phase = PHASE_RECORD;
                 return ADVANCE_MORE;
             case IDXDD_FAULT:
-                if (is_hopeless(c, s) || c->op.foreign >> c->op.fault_operand & 1)
+                if (s->refused || is_hopeless(c, s) || c->op.foreign >> c->op.fault_operand & 1)
                     return give_up(e, p, c);
                 s->stage = STAGE_FETCH;
                 break;
             }
             break;
         case STAGE_FETCH:
-            if (s && s->reply ? s->request.kind == IDXDD_AGENT_COPY : copy_request(c, &request))
+            if (s && s->reply ? s->request.kind == IDXDD_AGENT_COPY : !(c->injected && inject_faults(e, c)) && copy_request(c, &request))
                 how = copy(e, p, c, &request);
             else
                 how = fetch(e, p, c);

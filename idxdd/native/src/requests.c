@@ -12,7 +12,7 @@
 
 #include "engine_state.h"
 
-static struct request *request_new(struct idxdd_engine *e, uint32_t kind)
+struct request *request_new(struct idxdd_engine *e, uint32_t kind)
 {
     uint32_t tail = atomic_load_explicit(&e->request_tail, memory_order_relaxed);
     if (tail - atomic_load_explicit(&e->request_head, memory_order_acquire) >= IDXDD_REQUEST_RING) {
@@ -27,7 +27,7 @@ static struct request *request_new(struct idxdd_engine *e, uint32_t kind)
     return r;
 }
 
-static uint32_t request_send(struct idxdd_engine *e, const struct request *r)
+uint32_t request_send(struct idxdd_engine *e, const struct request *r)
 {
     uint32_t id = r->id;
     atomic_store_explicit(&e->request_tail, atomic_load_explicit(&e->request_tail, memory_order_relaxed) + 1, memory_order_release);
@@ -35,6 +35,34 @@ static uint32_t request_send(struct idxdd_engine *e, const struct request *r)
     if (atomic_load_explicit(&e->options.published->asleep, memory_order_relaxed))
         idxdd_engine_ring(e);
     return id;
+}
+
+/* NULL: no memory. Room for it is made before the request, so that what is acknowledged can always be freed. */
+struct retired *retired_new(void *memory)
+{
+    struct retired *retired = malloc(sizeof *retired);
+    if (retired)
+        *retired = (struct retired){.memory = memory};
+    return retired;
+}
+
+void retire(struct idxdd_engine *e, struct retired *retired, uint32_t id)
+{
+    retired->id = id;
+    retired->next = e->retired;
+    e->retired = retired;
+}
+
+static void free_retired(struct idxdd_engine *e, uint32_t id)
+{
+    for (struct retired **link = &e->retired; *link; link = &(*link)->next)
+        if ((*link)->id == id) {
+            struct retired *over = *link;
+            *link = over->next;
+            free(over->memory);
+            free(over);
+            return;
+        }
 }
 
 static uint32_t simple(struct idxdd_engine *e, uint32_t kind, uint32_t target, uint64_t wqs, uint32_t value, uint32_t reason)
@@ -246,6 +274,10 @@ uint32_t idxdd_engine_exits(struct idxdd_engine *e, struct idxdd_exit *out, uint
     uint32_t n = 0;
     for (; head != tail && n < maximum; head++, n++) {
         out[n] = e->exit[head % IDXDD_EXITS];
+        if (out[n].kind == IDXDD_EXIT_INJECTED)
+            atomic_fetch_add_explicit(&e->events_pulled, 1, memory_order_relaxed);
+        if (out[n].kind == IDXDD_EXIT_ACK && e->retired)
+            free_retired(e, out[n].id);
         if (out[n].kind == IDXDD_EXIT_ACK && e->leavers)
             for (uint32_t i = 0; i < IDXDD_PORTALS_MAX; i++)
                 if (e->leaving[i] == out[n].id) {

@@ -24,6 +24,9 @@ struct idxdd_space {
     _Atomic uint32_t references;
     struct idxdd_agent *agent;      /* the engine's */
     struct agent_slot *windows;
+    struct idxdd_space *under;      /* this one is a view of it, with a hole */
+    uint64_t hole_at, hole_size;
+    bool hole_write;
 };
 
 struct idxdd_garbage {
@@ -181,6 +184,34 @@ void idxdd_garbage_free(struct idxdd_garbage *garbage)
     }
 }
 
+void idxdd_space_hole(struct idxdd_space *hole, struct idxdd_space *under, uint64_t at, uint64_t size, bool write)
+{
+    hole->under = under;
+    hole->hole_at = at;
+    hole->hole_size = size;
+    hole->hole_write = write;
+}
+
+/* What no range of ours has: windows of the agent, or another space with a hole. */
+static __attribute__((noinline)) uint8_t *translate_beyond(struct idxdd_space *space, uint64_t va, bool write, uint64_t *contiguous)
+{
+    *contiguous = 0;
+    if (space->windows)
+        return agent_window(space->windows, va, write, contiguous);
+    if (!space->under)
+        return NULL;
+    uint8_t *at = idxdd_translate(space->under, va, write, contiguous);
+    if (!at || write != space->hole_write || va >= space->hole_at + space->hole_size)
+        return at;
+    if (va >= space->hole_at) {
+        *contiguous = 0;
+        return NULL;
+    }
+    if (*contiguous > space->hole_at - va)
+        *contiguous = space->hole_at - va;
+    return at;
+}
+
 uint8_t *idxdd_translate(struct idxdd_space *space, uint64_t va, bool write, uint64_t *contiguous)
 {
     /* every range we map is a client's buffer, readable and writable */
@@ -188,10 +219,8 @@ uint8_t *idxdd_translate(struct idxdd_space *space, uint64_t va, bool write, uin
     uint32_t hint = atomic_load_explicit(&space->hint, memory_order_relaxed);
     if (hint >= table->count || va - table->range[hint].address >= table->range[hint].size) {
         hint = lower_bound(table, va);
-        if (hint >= table->count || va - table->range[hint].address >= table->range[hint].size) {
-            *contiguous = 0;
-            return space->windows ? agent_window(space->windows, va, write, contiguous) : NULL;
-        }
+        if (hint >= table->count || va - table->range[hint].address >= table->range[hint].size)
+            return translate_beyond(space, va, write, contiguous);
         atomic_store_explicit(&space->hint, hint, memory_order_relaxed);
     }
     const struct range *range = &table->range[hint];

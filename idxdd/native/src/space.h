@@ -33,6 +33,9 @@ void idxdd_space_range(const struct idxdd_space *space, uint32_t index, uint64_t
 /* How many bytes from `va` on, going up or down (itself included), are not mapped. */
 uint64_t idxdd_space_gap(const struct idxdd_space *space, uint64_t va, bool down);
 
+/* Make `hole` (a space without ranges) a view of `under` that ends at [at, at + size) for accesses of this kind. */
+void idxdd_space_hole(struct idxdd_space *hole, struct idxdd_space *under, uint64_t at, uint64_t size, bool write);
+
 /* The engine's: who reaches what is not mapped (NULL: nobody), and the windows of the operation at work (NULL: it has none). */
 struct idxdd_agent **idxdd_space_agent(struct idxdd_space *space);
 struct agent_slot **idxdd_space_windows(struct idxdd_space *space);

@@ -36,6 +36,7 @@ struct idxdd_wq_config {
     uint16_t size;
     uint16_t threshold;                 /* shared: min(threshold, size) is what limited portals may fill */
     uint8_t priority;                   /* 1..15 */
+    uint64_t engines;                   /* of the group, bit mask: whom the trace names in rotation; 0 as 1 */
     uint32_t pasid;                     /* dedicated with pasid_en */
     uint8_t pasid_en;
     uint8_t priv;

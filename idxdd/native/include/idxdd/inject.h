@@ -2,7 +2,7 @@
  *
  * A rule            where (which descriptors) x when (which of those) x what (the effect). The rules of a table are tried in order at each
  *                   descriptor that is dispatched, batch members included, after its checks: one that a check refuses has nothing to
- *                   run, so only rules about its end (record, delay, drop, reorder, interrupt) are tried at it.
+ *                   run, so only rules about its end are tried at it (record, delay, drop, reorder, interrupt, full, event).
  *                   Of each kind of effect the first rule that fires is carried out, so rules combine (an event and a delay and a fault);
  *                   a rule that finds its kind taken, or that cannot act on this descriptor (no such operand, offset past its end, no
  *                   interrupt asked for), is not tried: neither matched nor hit.

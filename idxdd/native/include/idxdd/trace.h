@@ -83,6 +83,7 @@ enum idxdd_trace_flag {
     IDXDD_TRACE_MEMBER = 2,
     IDXDD_TRACE_FAULT_WRITE = 4,        /* the first fault was a write */
     IDXDD_TRACE_PRIV = 8,
+    IDXDD_TRACE_DROPPED = 32,           /* by a rule: nobody was told */
     IDXDD_TRACE_AGENT = 16,             /* memory was reached through the client's agent */
 };
 
