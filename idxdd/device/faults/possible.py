@@ -15,8 +15,13 @@ COUNTS = ("nth", "every", "first", "chance")
 SPECIAL = {"record": RECORD, "list": Operand.SOURCE1, "readback": Operand.SOURCE1}
 NOT_IN_BATCH = frozenset({Opcode.BATCH, Opcode.DRAIN, Opcode.UPDATE_WINDOW})
 WITH_OPERANDS = frozenset(code for code, operation in OPERATIONS.items() if operation.reads or operation.writes)
-DOES = {"read": ("reads nothing", "read"), "write": ("writes nothing", "write"), "list": ("has no descriptor list", "")}
+DOES: dict[str | None, tuple[str, str]] = {
+    "read": ("reads nothing", "read"),
+    "write": ("writes nothing", "write"),
+    "list": ("has no descriptor list", ""),
+}
 DOES |= {"readback": ("has no readback", ""), None: ("has no operand in memory", "access")}
+"""Access: what an operation without it does not do, and the verb for one operand."""
 
 
 def check(rule: Rule) -> None:
@@ -206,8 +211,11 @@ LONGER = frozenset({Opcode.DIF_INS, Opcode.DIF_UPDT, Opcode.CR_DELTA, Opcode.AP_
 
 
 def _check_swerr(rule: Rule) -> None:
-    if rule.what.status in (None, 0, CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED):
-        raise BadRule(f"status: {code_name(rule.what.status or 0, CompletionStatus)} is no error")
+    name = code_name(rule.what.status or 0, CompletionStatus)
+    if rule.what.status not in CompletionStatus._value2member_map_:
+        raise BadRule(f"status: {name} is no error that the manual has")
+    if rule.what.status in (CompletionStatus.NONE, CompletionStatus.SUCCESS, CompletionStatus.SUCCESS_PRED):
+        raise BadRule(f"status: {name} is no error")
 
 
 def _check_interrupt_time(what: What) -> None:
