@@ -6,15 +6,36 @@ complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l min-ops
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from assert' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a batch -d 'Carry out the descriptors of a file; exit code 1 when one fails. Files are written when all succeeded.'
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l dry-run
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l separately
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a bus-reset -d 'Warm or cold reset: as an FLR, and ends such halts (admin).'
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l type
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a cflush -d 'Map a file and have its pages flushed from the caches, by Cache Flush; its contents stay.'
+complete -c idxdctl -n '__fish_seen_subcommand_from cflush' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from cflush' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from cflush' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from cflush' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from cflush' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a clients -d 'Who is connected: process, user, PASID, work queues, buffers.'
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a compare -d 'Compare two files, by Compare, or a file with a pattern, by Compare Pattern; exit code 1 when they differ.'
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l pattern
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a completion -d 'Print a completion file for a shell.'
 complete -c idxdctl -n '__fish_seen_subcommand_from completion' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a config-device -d 'Write a device'\''s attributes.'
@@ -68,12 +89,116 @@ complete -c idxdctl -n '__fish_seen_subcommand_from copy' -l timeout
 complete -c idxdctl -n '__fish_seen_subcommand_from copy' -l verify
 complete -c idxdctl -n '__fish_seen_subcommand_from copy' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from copy' -l help
-complete -c idxdctl -n __fish_use_subcommand -f -a crc -d 'CRC-32C of a file, computed by the device.'
+complete -c idxdctl -n __fish_use_subcommand -f -a crc -d 'CRC of a file, computed by the device; with --copy-to it is copied on the way.'
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l bypass-inversion
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l bypass-reflection
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l copy-to
 complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l kind
+complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l seed
 complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l timeout
 complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from crc' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a delta -d 'The difference of two files, as delta records.'
+complete -c idxdctl -n '__fish_seen_subcommand_from delta' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from delta' -f -a apply -d 'Write NEW: OLD changed as DELTA says. OLD must be the file that DELTA was made from.'
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from apply' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from apply' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from apply' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from apply' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from apply' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from delta' -f -a create -d 'Write to DELTA what makes NEW of OLD.'
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from create' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from create' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from create' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from create' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from delta; and __fish_seen_subcommand_from create' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a dif -d 'Protection fields behind each block of a file.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dif' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from dif' -f -a check -d 'Check the field behind each block; exit code 1 and the first wrong block when there is one.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l all-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l all-f-error
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l app-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l app-ref-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l crc-inverted
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l crc-seed-ones
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l no-guard
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l no-ref
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from check' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from dif' -f -a insert -d 'Copy a file of blocks and put a field behind each.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l crc-inverted
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l crc-seed-ones
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from insert' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from dif' -f -a strip -d 'Check the field behind each block, and copy the blocks without them.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l all-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l all-f-error
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l app-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l app-ref-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l crc-inverted
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l crc-seed-ones
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l no-guard
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l no-ref
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from strip' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from dif' -f -a update -d 'Check the field behind each block, and copy the blocks with new ones.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l all-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l all-f-error
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l app-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l app-ref-f
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l crc-inverted
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l crc-seed-ones
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l new-app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l new-app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l new-app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l new-ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l new-ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l no-guard
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l no-ref
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l pass-app
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l pass-guard
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l pass-ref
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dif; and __fish_seen_subcommand_from update' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a disable-device -d 'Disable devices, and their work queues before.'
 complete -c idxdctl -n '__fish_seen_subcommand_from disable-device' -l force
 complete -c idxdctl -n '__fish_seen_subcommand_from disable-device' -l json
@@ -84,10 +209,32 @@ complete -c idxdctl -n '__fish_seen_subcommand_from disable-wq' -l force
 complete -c idxdctl -n '__fish_seen_subcommand_from disable-wq' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from disable-wq' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from disable-wq' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a dix -d 'Protection fields of a file, apart from its blocks.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dix' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from dix' -f -a generate -d 'Write the 8-byte field of each block of SRC to DST.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l app-increments
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l app-mask
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l app-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l block-size
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l crc-inverted
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l crc-seed-ones
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l ref-fixed
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l ref-tag
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dix; and __fish_seen_subcommand_from generate' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a doctor -d 'Check this machine and the daemon; say what to do about what is wrong.'
 complete -c idxdctl -n '__fish_seen_subcommand_from doctor' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from doctor' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from doctor' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a dualcast -d 'Copy a file to two files at once, by Dualcast.'
+complete -c idxdctl -n '__fish_seen_subcommand_from dualcast' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from dualcast' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from dualcast' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from dualcast' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from dualcast' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a enable-device -d 'Enable devices: their configuration is written and checked.'
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-device' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-device' -l socket
@@ -112,6 +259,14 @@ complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l status
 complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l unmapped
 complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a fill -d 'Write a file of SIZE bytes with a pattern, by Fill.'
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l pattern
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l size
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from fill' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a flr -d 'Function-level reset of a device (admin).'
 complete -c idxdctl -n '__fish_seen_subcommand_from flr' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from flr' -l socket
@@ -207,6 +362,7 @@ complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l halts
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l kill-clients
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l kill-irq
+complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l rest
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l revokes
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l seconds
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l seed
@@ -224,3 +380,10 @@ complete -c idxdctl -n '__fish_seen_subcommand_from top' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l once
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a translate -d 'Map a file and have its addresses translated, by Translation Fetch: exit code 1 when a page is not there.'
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l stride
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l timeout
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l help

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -78,7 +77,10 @@ def plan(size: int, chunk: int, procs: int) -> list[tuple[int, int]]:
 
 
 class Copy:
-    """A running copy. `watch(worker)` is called after each event of a worker; `replacements` dead workers are replaced."""
+    """A running copy. `watch(worker)` is called after each event of a worker; `replacements` dead workers are replaced.
+
+    `pass_fds` are open in the workers, too: `dst` may be one of them, as /proc/self/fd/N.
+    """
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Copy:
         timeout_s: float = 600.0,
         wait_s: float = 30.0,
         watch: Callable[[Worker], None] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.src, self.dst = src, dst
         self.size = os.stat(src).st_size
@@ -104,6 +107,7 @@ class Copy:
         self._deadline = time.monotonic() + timeout_s
         self._wait_s = wait_s
         self.watch = watch
+        self._pass_fds = tuple(pass_fds)
         self._selector = selectors.DefaultSelector()
 
     @property
@@ -133,7 +137,7 @@ class Copy:
 
     def _start(self, job: Job, replaces: int | None = None) -> None:
         command = [sys.executable, "-P", "-m", "idxdctl.worker", json.dumps(asdict(job)), str(os.getpid())]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=self._pass_fds)
         worker = Worker(len(self.workers), job, process, replaces)
         self.workers.append(worker)
         assert process.stdout is not None
@@ -201,11 +205,11 @@ def crc32_of(path: str) -> int:
     return crc
 
 
-def verify(src: str, dst: str) -> int:
-    """The CRC-32 of both; CopyFailed when they differ."""
-    wanted, got = crc32_of(src), crc32_of(dst)
-    if os.path.getsize(src) != os.path.getsize(dst) or wanted != got:
-        raise CopyFailed(f"copy: verification failed: CRC-32 {wanted:08x} of {src}, {got:08x} of the copy")
+def verify(src: str, dst: str, copy: str = "") -> int:
+    """The CRC-32 of both (`copy`: where `dst` is written until it is done); CopyFailed when they differ."""
+    wanted, got = crc32_of(src), crc32_of(copy or dst)
+    if os.path.getsize(src) != os.path.getsize(copy or dst) or wanted != got:
+        raise CopyFailed(f"copy: verification failed: CRC-32 {wanted:08x} of {src}, {got:08x} of {dst}")
     return wanted
 
 
@@ -218,15 +222,3 @@ def check_paths(src: str, dst: str) -> None:
             raise CopyFailed(f"copy: {dst}: exists and is not a regular file", ExitCode.USAGE)
         if os.path.samefile(src, dst):
             raise CopyFailed(f"copy: {src} and {dst} are the same file", ExitCode.USAGE)
-
-
-@contextlib.contextmanager
-def beside(path: str) -> Any:
-    """A temporary name beside `path`, moved over it on success, removed otherwise: a failed copy leaves what was there."""
-    temporary = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}.idxdctl-{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)

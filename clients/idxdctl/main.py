@@ -8,8 +8,23 @@ from typing import Annotated
 
 import typer
 
-from idxdctl import accfg, act, completion, doctor, explain, metrics, observe, stress, top
-from idxdctl.options import Json, Socket
+from idxdctl import (
+    accfg,
+    act,
+    batchfile,
+    completion,
+    crcs,
+    data,
+    delta,
+    doctor,
+    explain,
+    metrics,
+    observe,
+    protect,
+    stress,
+    top,
+)
+from idxdctl.options import DEFAULT_WQ, Json, Socket, Timeout, Wq
 from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
 from idxdd.control.errors import ControlError
@@ -28,11 +43,6 @@ app = typer.Typer(
     """,
 )
 
-Size = Annotated[int, typer.Option(parser=parse_size, metavar="SIZE")]
-Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
-DEFAULT_WQ = "dsa0/wq0.1"
-
 
 @app.command()
 def copy(
@@ -49,16 +59,26 @@ def copy(
     socket: Socket = None,
 ) -> None:
     """Copy a file through the device with many client processes."""
-    from idxdctl import copying, progress
+    from idxdctl import copying, outputs, progress
 
     copying.check_paths(src, dst)
-    wqs = wq or [DEFAULT_WQ]
-    with copying.beside(dst) as temporary:
-        job = copying.Copy(src, temporary, wqs, procs=procs, chunk=chunk, depth=depth, socket=socket, wait_s=timeout)
+    with outputs.written(dst) as fd:
+        unnamed = f"/proc/self/fd/{fd}"
+        job = copying.Copy(
+            src,
+            unnamed,
+            wq or [DEFAULT_WQ],
+            procs=procs,
+            chunk=chunk,
+            depth=depth,
+            socket=socket,
+            wait_s=timeout,
+            pass_fds=[fd],
+        )
         with progress.bar(f"copy {os.path.basename(src)}", job.size) as update:
             job.watch = lambda worker: update(job.finished)
             seconds = job.run()
-        crc32 = copying.verify(src, temporary) if verify else None
+        crc32 = copying.verify(src, dst, unnamed) if verify else None
     clients = [worker.summary() for worker in job.workers]
     rate = job.size / seconds if seconds else 0.0
     if json:
@@ -67,26 +87,6 @@ def copy(
     else:
         checked = f", verified: CRC-32 {crc32:08x}" if crc32 is not None else ""
         print(f"{format_size(job.size)} in {seconds:.2f} s, {format_size(rate)}/s, {len(clients)} clients{checked}")
-
-
-@app.command()
-def crc(
-    file: Annotated[str, typer.Argument(metavar="FILE")],
-    wq: Wq = DEFAULT_WQ,
-    timeout: Timeout = 30.0,
-    json: Json = False,
-    socket: Socket = None,
-) -> None:
-    """CRC-32C of a file, computed by the device."""
-    from idxdctl import measure
-    from idxdctl.session import queue_of
-
-    with queue_of(socket, wq) as (connection, queue):
-        value, size = measure.crc32c_of(connection, queue, file, timeout)
-    if json:
-        print_json("crc", {"file": file, "bytes": size, "crc32c": f"{value:08x}", "wq": wq})
-    else:
-        print(f"{value:08x}  {file}")
 
 
 @app.command()
@@ -109,7 +109,7 @@ def ping(
         print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
 
 
-for part in (accfg, observe, explain, top, metrics, stress, act, doctor, completion):
+for part in (accfg, data, crcs, delta, protect, batchfile, observe, explain, top, metrics, stress, act, doctor, completion):
     part.register(app)
 
 

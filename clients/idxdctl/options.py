@@ -13,6 +13,9 @@ from idxdd.control.wire import close_all
 
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 Socket = Annotated[str | None, typer.Option("--socket", help="The daemon's socket; else IDXDD_SOCKET, else the default.")]
+Wq = Annotated[str, typer.Option("--wq", help="Work queue, for example dsa0/wq0.1.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds to wait for one descriptor.")]
+DEFAULT_WQ = "dsa0/wq0.1"
 Force = Annotated[bool, typer.Option("-f", "--force", help="Also when clients are using it.")]
 
 

@@ -1,6 +1,5 @@
 """What idxdctl computes by itself: sizes, parts of a file, percentiles, tables, and files that must survive a failure."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -62,25 +61,6 @@ def test_percentiles_are_of_the_values_themselves() -> None:
 def test_tables_line_up() -> None:
     """Words left, numbers right, no trailing blanks."""
     assert output.table(("wq", "n"), [("a", 1), ("long", 22)]) == "wq     n\na      1\nlong  22"
-
-
-def test_a_failed_copy_leaves_the_old_file(tmp_path: Path) -> None:
-    """The destination is replaced when the copy is whole, never before."""
-    target = tmp_path / "target"
-    target.write_text("old")
-
-    def fail() -> None:
-        with copying.beside(str(target)) as temporary:
-            Path(temporary).write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert target.read_text() == "old"
-    with copying.beside(str(target)) as temporary:
-        Path(temporary).write_text("new")
-    assert target.read_text() == "new"
-    assert os.listdir(tmp_path) == ["target"]
 
 
 def test_paths_that_cannot_be_copied_are_refused_first(tmp_path: Path) -> None:

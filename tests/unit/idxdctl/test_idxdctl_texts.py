@@ -34,6 +34,8 @@ def test_bash_completes_commands_and_options() -> None:
 
     assert complete("config-", 1) == ["config-device", "config-engine", "config-group", "config-wq"]
     assert "--wq-size" in complete("config-wq --wq", 2)
+    assert complete("delta cr", 2) == ["create"]
+    assert complete("delta create --jso", 3) == ["--json"]
 
 
 def test_every_command_has_help() -> None:

@@ -1,0 +1,106 @@
+"""Files that commands write: there whole or not at all, whatever happens to the command.
+
+A file is written without a name (O_TMPFILE), which a kill takes away, and gets its name when it is done. Where a file system
+has no such files it has a hidden name meanwhile; one that a killed command left is removed by the next command to that place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import stat
+from collections.abc import Iterator
+
+from idxdctl.output import Failed
+from idxdd.control.exitcodes import ExitCode
+
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+
+
+def check_source(path: str, what: str) -> int:
+    """Bytes of a regular file. Failed: there is none."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise Failed(f"{what}: {path}: {error.strerror}", ExitCode.USAGE) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Failed(f"{what}: {path}: not a regular file", ExitCode.USAGE)
+    return found.st_size
+
+
+def check_destination(path: str, what: str, *sources: str) -> None:
+    """Failed: what is there is no regular file, or is one of the sources."""
+    if not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        raise Failed(f"{what}: {path}: exists and is not a regular file", ExitCode.USAGE)
+    for source in sources:
+        if os.path.exists(source) and os.path.samefile(path, source):
+            raise Failed(f"{what}: {source} and {path} are the same file", ExitCode.USAGE)
+
+
+@contextlib.contextmanager
+def written(path: str) -> Iterator[int]:
+    """A file descriptor to write what shall become `path`; it does if the block ends well, and else nothing has changed."""
+    path = os.path.realpath(path)
+    remove_stale(path)
+    hidden = _hidden(path, os.getpid())
+    fd = _open(path, hidden)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(fd, stat.S_IMODE(os.stat(path).st_mode))
+        yield fd
+        if not os.fstat(fd).st_nlink:
+            # with a dir_fd Python calls linkat, which alone follows the link in /proc
+            os.link(f"/proc/self/fd/{fd}", hidden, src_dir_fd=fd, follow_symlinks=True)
+        os.replace(hidden, path)
+    finally:
+        os.close(fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(hidden)
+
+
+def _open(path: str, hidden: str) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(os.path.dirname(path), flags | os.O_TMPFILE, 0o666)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise OSError(error.errno, error.strerror, path) from None
+    try:
+        return os.open(hidden, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _hidden(path: str, pid: int | str) -> str:
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.idxdctl-{pid}")
+
+
+def remove_stale(path: str) -> None:
+    """What commands that were killed left beside `path`."""
+    pattern = _hidden(glob.escape(path), "*")
+    for left in glob.glob(pattern, include_hidden=True):
+        pid = left.rpartition("-")[2]
+        if pid.isdecimal() and (pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}")):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+
+
+def write_all(fd: int, view: memoryview, offset: int) -> None:
+    """All of it at this place."""
+    put = 0
+    while put < len(view):
+        put += os.pwrite(fd, view[put:], offset + put)
+
+
+def read_all(fd: int, view: memoryview, offset: int, name: str) -> None:
+    """All of it from this place; OSError when the file has become shorter."""
+    got = 0
+    while got < len(view):
+        count = os.preadv(fd, [view[got:]], offset + got)
+        if not count:
+            raise OSError(0, "became shorter while it was read", name)
+        got += count
