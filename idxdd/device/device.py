@@ -37,6 +37,7 @@ from idxdd.spec.registers import CAPABILITIES, GENSTS, MSIX, WQCFG
 log = logging.getLogger(__name__)
 
 FLAGS_BYTES = slice(4, 7)
+BOF = int(Flag.BOF)
 OVERFLOW_REPORTS_MAX = 2
 """One dropped write fills SWERR, a second sets its overflow bit; more change nothing."""
 
@@ -109,19 +110,23 @@ class Device:
 
     def set_state(self, new: DeviceState, reset_type: ResetType = ResetType.SOFTWARE) -> None:
         """Move the device's state machine."""
-        log.info("%s: state %s -> %s", self.name, self.state.name, new.name)
+        old = self.state
         change_device(self.registers, new, reset_type)
+        log.info("%s: state %s -> %s", self.name, old.name, new.name)
 
     def halt(self, reset_type: ResetType) -> None:
         """Stop everything at once; only a reset of this type or stronger brings the device back (5.7)."""
-        if self.state not in (DeviceState.ENABLED, DeviceState.DRAIN):
+        before = self.state
+        if before not in (DeviceState.ENABLED, DeviceState.DRAIN):
             return
-        self.set_state(DeviceState.HALT, reset_type)
+        change_device(self.registers, DeviceState.HALT, reset_type)
         self.errors.log.forget(lambda exit: True)
         # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
         self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         self.commands.cut_off()
         self.interrupts.raise_cause(InterruptCause.HALT)
+        # the log comes last: who reads it may be slow
+        log.info("%s: state %s -> HALT, needs a %s reset", self.name, before.name, reset_type.name)
 
     def set_platform(self, **switches: bool | int) -> None:
         """Change PCI-side switches at run time, as a write to PCI configuration space would: while the device is not
@@ -212,13 +217,14 @@ class Device:
     def _fault(self, exit: Exit) -> None:
         """An address is not reachable: nobody answers page requests yet, so each is answered "invalid" at once."""
         self.faults += 1
-        wq = self.registers.read(WQCFG, exit.wq % WQS_PER_DEVICE)
-        status = fault_status(exit, wq, self.platform)
+        wq_id = exit.wq % WQS_PER_DEVICE
+        translated = self.platform.ats and not self.registers.get(WQCFG.wq_ats_disable, wq_id)
+        status = fault_status(exit, translated=translated, bof=self.registers.get(WQCFG.bof, wq_id))
         if status is CompletionStatus.CRA_XLAT:
-            if translates(wq, self.platform) and self.errors.log.active:
+            if translated and self.errors.log.active:
                 return self.port.resume(exit, native.RESUME_RUN)  # the record comes back as an ERROR, for the log
-            if translates(wq, self.platform):
-                self.errors.report(report_of(exit, status, exit.wq % WQS_PER_DEVICE))
+            if translated:
+                self.errors.report(report_of(exit, status, wq_id))
             else:
                 self.records_lost += 1
         self.port.resume(exit, native.RESUME_FAIL, status)
@@ -264,18 +270,14 @@ class Device:
         self.registers.close()
 
 
-def translates(wq: WQCFG, platform: Platform) -> bool:
-    """Are addresses of this WQ translated, so that a fault is noticed as one?"""
-    return platform.ats and not wq.wq_ats_disable
-
-
-def fault_status(exit: Exit, wq: WQCFG, platform: Platform) -> CompletionStatus:
-    """How a fault ends (operations.md section 5). Bit 7 of the record's status is the engine's to add."""
+def fault_status(exit: Exit, *, translated: bool, bof: bool) -> CompletionStatus:
+    """How a fault ends (operations.md section 5). Bit 7 of the record's status is the engine's to add. `translated`: addresses
+    of the WQ are, so that a fault is noticed as one; `bof`: WQCFG's."""
     opcode = exit.desc[OPCODE_BYTE]
     readback = opcode == Opcode.DRAIN
     if exit.operand == Operand.COMPLETION_RECORD:
         return CompletionStatus.CRA_XLAT
-    if not translates(wq, platform):
+    if not translated:
         # a lost write may be reported or not; this device reports it
         return CompletionStatus.HW_ERR_DRB if exit.write or readback else CompletionStatus.HW_ERR1
     if opcode == Opcode.BATCH:
@@ -283,7 +285,7 @@ def fault_status(exit: Exit, wq: WQCFG, platform: Platform) -> CompletionStatus:
     if readback:
         return CompletionStatus.PFAULT_RDBA
     # a WQ that may block has a paging service: Enable WQ and set_platform see to it
-    blocks = Flag.BOF in Flag(int.from_bytes(exit.desc[FLAGS_BYTES], "little")) and wq.bof
+    blocks = bof and int.from_bytes(exit.desc[FLAGS_BYTES], "little") & BOF
     return CompletionStatus.PAGE_FAULT_IR if blocks else CompletionStatus.PAGE_FAULT_NOBOF
 
 

@@ -133,7 +133,7 @@ class Interrupts:
 
     def refresh(self) -> None:
         """Bring PBA up to date; the engine sets pending bits of masked entries by itself."""
-        if self._masked or self._registers.get(PBA.pending):
+        if self._masked or self._registers.get(PBA.pending) != 0:
             pending = sum(1 << entry for entry in self._masked if self._port.engine.vector_pending(self._global(entry)))
             self._registers.write(PBA(pending))
 

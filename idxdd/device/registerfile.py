@@ -135,6 +135,7 @@ class RegisterFile:
         """False: the bus finds nobody (a reset is under way, or the device is gone); every write is ignored."""
         self.capabilities = capabilities(profile)
         self._places = dict(self._entries())
+        self._fields: dict[tuple[Field[Any], int], tuple[int, int]] = {}
         self._cells = {
             offset + 4 * cell.dword: cell
             for (register, index), offset in self._places.items()
@@ -205,11 +206,17 @@ class RegisterFile:
 
     def get(self, field: Field[T], index: int = 0) -> T:
         """One field, without reading the rest of its register."""
+        place = self._fields.get((field, index))
+        if place is not None:
+            return field.decode(self._words.load32(place[0]) << place[1])
         offset = self._places.get((self._register_of(field), index))
         if offset is None:
             return field.decode(0)
+        first, last = field.low // 32, field.high // 32
+        if first == last:
+            self._fields[field, index] = offset + 4 * first, 32 * first
         raw = 0
-        for dword in range(field.low // 32, field.high // 32 + 1):
+        for dword in range(first, last + 1):
             raw |= self._words.load32(offset + 4 * dword) << 32 * dword
         return field.decode(raw)
 

@@ -31,13 +31,13 @@ WQ_MOVES = frozenset(
 
 def change_device(registers: RegisterFile, new: DeviceState, reset_type: ResetType = ResetType.SOFTWARE) -> None:
     """The one setter of GENSTS."""
-    old = registers.read(GENSTS).state
+    old = registers.get(GENSTS.state)
     assert (old, new) in DEVICE_MOVES, f"device state {old.name} -> {new.name}"
     registers.write(GENSTS.encode(state=new, reset_type=reset_type if new is DeviceState.HALT else 0))
 
 
 def change_wq(registers: RegisterFile, wq_id: int, new: WqState) -> None:
     """The one setter of WQCFG.wq_state."""
-    old = registers.read(WQCFG, wq_id).wq_state
+    old = registers.get(WQCFG.wq_state, wq_id)
     assert (old, new) in WQ_MOVES, f"wq {wq_id}: state {old.name} -> {new.name}"
     registers.set(WQCFG, wq_id, wq_state=new)

@@ -8,6 +8,7 @@ Isolation        devices share the engine's thread and nothing else: numbers of 
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.shm.names import Names
 from idxdd.shm.segment import Segment
 
+LOOK_US_MAX = 50  # of the time the engine looks before it sleeps; 0 where there is no core to spare
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 
 
@@ -45,6 +47,8 @@ class Hardware:
         self.handed: list[dict[str, Any]] = []
         """What idxdd-irq is told about each: adopt's `devices`."""
         self._mmio: list[DeviceMmio] = []
+        self._worked = False
+        self._look_ns = min(spin_us, LOOK_US_MAX) * 1000
         for index, profile in enumerate(profiles):
             self._build(stack, names, index, profile)
 
@@ -75,7 +79,9 @@ class Hardware:
     def work(self) -> int:
         """Exits, then MMIO writes; how much there was of what may go on at once."""
         exits = self.port.dispatch()
-        return (exits >= EXITS_PER_TURN_MAX) + sum(device.tick() for device in self.devices.values())
+        applied = sum(device.tick() for device in self.devices.values())
+        self._worked = self._worked or exits + applied > 0
+        return (exits >= EXITS_PER_TURN_MAX) + applied
 
     def exits(self) -> None:
         """The engine has rung."""
@@ -85,6 +91,8 @@ class Hardware:
 
     def wait(self, loop: Loop) -> list[tuple[int, int]]:
         """Sleep until anything is ready, unless the driver has posted a write just now; what is ready."""
+        if self._worked and self._look_again():
+            return loop.wait(block=False)
         quiet = sum(mmio.about_to_sleep() for mmio in self._mmio) == len(self._mmio)
         if any(device.needs_ticks for device in self.devices.values()):
             loop.timers.call_later(LIVE_VALUES_S, lambda: None)
@@ -93,6 +101,16 @@ class Hardware:
         finally:
             for mmio in self._mmio:
                 mmio.awake()
+
+    def _look_again(self) -> bool:
+        """What has just had an answer often asks again at once: look for a short while, which costs less than a wake-up."""
+        self._worked = False
+        until = time.perf_counter_ns() + self._look_ns
+        while time.perf_counter_ns() < until:
+            if self.port.dispatch() or any(mmio.waiting for mmio in self._mmio):
+                self._worked = True
+                return True
+        return False
 
 
 def create_segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
