@@ -59,6 +59,7 @@ def test_the_engine_gets_the_configuration_of_the_registers() -> None:
                 "evl_en": False,
                 "evl_drains": False,
                 "idcap": 0,
+                "engines": 1 << 3,
             }
         ]
 
