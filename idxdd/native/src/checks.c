@@ -125,7 +125,8 @@ uint8_t idxdd_check(struct idxdd_operation *op)
         || (op->batch_member && rules->not_in_batch))
         return IDXDD_STATUS_BAD_OPCODE;
 
-    if (flags != (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR)) {     /* these two alone are right for every operation */
+    /* these two alone are right for every operation that does not ask for flags of its own */
+    if (flags != (IDXDD_FLAG_CRAV | IDXDD_FLAG_RCR) || (rules->required | rules->required_any) >> 16) {
         op->invalid_flags = invalid_flags(op, rules, flags);
         if (op->invalid_flags)
             return IDXDD_STATUS_INVALID_FLAGS;

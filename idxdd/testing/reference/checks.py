@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from idxdd.spec import limits as spec
-from idxdd.spec.codes import CompletionStatus, Flag, Opcode
+from idxdd.spec.codes import CompletionStatus, Flag, Opcode, OpFlag
 from idxdd.testing.reference.run import CACHE_CONTROL, Operation, Refused, Run, refuse
 
 NOT_IN_BATCH = {Opcode.BATCH, Opcode.DRAIN, Opcode.UPDATE_WINDOW}
@@ -22,6 +22,8 @@ def check(run: Run, operation: Operation | None) -> Operation:
     if invalid := invalid_flags(run, operation):
         raise Refused(CompletionStatus.INVALID_FLAGS, _flags_in_words(run, invalid), invalid_flags=invalid)
     _check_reserved(run, operation)
+    if operation.needs_pasid and not run.limits.pasid_enabled:
+        refuse(CompletionStatus.NO_PASID, "the work queue has no PASID")
     if operation.has_size:
         _check_size(run)
     operation.check(run)
@@ -29,6 +31,7 @@ def check(run: Run, operation: Operation | None) -> Operation:
         refuse(CompletionStatus.INT_HANDLE_INVAL, f"interrupt handle {run.plain.int_handle} is not one of this WQ and PASID")
     if not all(_tc_enabled(run, selector) for selector in operation.addresses(run)):
         refuse(CompletionStatus.TRAFFIC_CLASS_CONF, "an operand's traffic class is not enabled")
+    operation.resolve(run)
     return operation
 
 
@@ -110,6 +113,8 @@ def invalid_flags(run: Run, operation: Operation) -> int:
     for flag, capability in operation.op_flags.items():
         if capability is None or getattr(gencap, capability):
             allowed |= flag
+    if run.plain.opcode == Opcode.UPDATE_WINDOW and run.domains and run.domains.suppress_drain:
+        allowed |= OpFlag.UPDATE_WINDOW_NO_DRAIN
     # int(): the complement of an IntFlag would lose the bits that have no name
     offending = run.flags & (~int(allowed) | _refused_flags(run, operation))
     return offending | operation.required & ~run.flags | _missing(run, operation)

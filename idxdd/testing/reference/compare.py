@@ -15,7 +15,7 @@ def compare(run: Run) -> Effect:
     effect = advance(run, size, (Operand.SOURCE1, wanted.src1_addr, False), (Operand.SOURCE2, wanted.src2_addr, False))
     done = effect.done(size)
     first, second = run.memory.read(wanted.src1_addr, done), run.memory.read(wanted.src2_addr, done)
-    return _compared(run, effect, first, second, wanted.expected_result)
+    return compared(run, effect, first, second, wanted.expected_result)
 
 
 def compare_pattern(run: Run) -> Effect:
@@ -24,10 +24,11 @@ def compare_pattern(run: Run) -> Effect:
     effect = advance(run, wanted.xfer_size, (Operand.SOURCE1, wanted.src_addr, False))
     content = run.memory.read(wanted.src_addr, effect.done(wanted.xfer_size))
     pattern = repeated(wanted.pattern.to_bytes(8, "little"), len(content))
-    return _compared(run, effect, content, pattern, wanted.expected_result)
+    return compared(run, effect, content, pattern, wanted.expected_result)
 
 
-def _compared(run: Run, effect: Effect, first: bytes, second: bytes, expected: int) -> Effect:
+def compared(run: Run, effect: Effect, first: bytes, second: bytes, expected: int) -> Effect:
+    """A difference ends it, whatever came behind."""
     difference = first_difference(first, second)
     if difference is not None:
         effect = Effect(result=1, bytes_completed=difference)

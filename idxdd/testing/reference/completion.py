@@ -14,7 +14,7 @@ NEVER_IN_RECORD = {CompletionStatus.CRA_XLAT, CompletionStatus.CRA_ALIGN, Comple
 def refused_outcome(run: Run, refused: Refused) -> Outcome:
     """A descriptor that was not carried out."""
     info = refused.invalid_flags.to_bytes(4, "little") if refused.invalid_flags else b""
-    return finish(run, Effect(refused.status, payload=info), refused)
+    return finish(run, Effect(refused.status, payload=info, idpt_handle=refused.idpt_handle), refused)
 
 
 def finish(run: Run, effect: Effect, refused: Refused | None = None) -> Outcome:
@@ -39,13 +39,15 @@ def finish(run: Run, effect: Effect, refused: Refused | None = None) -> Outcome:
 
 def _record(run: Run, effect: Effect) -> bytes:
     info = run.limits.gencap.fault_info
+    payload = effect.payload if effect.idpt_handle is None else effect.idpt_handle.to_bytes(2, "little")
     return CompletionRecord.encode(
         status=effect.status | (STATUS_WRITE_FAULT if effect.write else 0),
         result=effect.result,
         fault_operand=effect.operand if info else 0,
+        fault_withheld=effect.withheld and info,
         bytes_completed=effect.bytes_completed,
-        fault_addr=effect.fault_addr,
-        op_specific=effect.payload.ljust(16, b"\0"),
+        fault_addr=0 if effect.withheld else effect.fault_addr,
+        op_specific=payload.ljust(16, b"\0"),
     ).pack()
 
 
@@ -57,7 +59,8 @@ def _report(run: Run, effect: Effect) -> Report:
             return Report(effect.status, int.from_bytes(effect.payload, "little"))
         case CompletionStatus.INT_HANDLE_INVAL:
             return Report(effect.status, run.plain.int_handle)
-    return Report(effect.status, effect.operand << 29, effect.fault_addr, effect.write)
+    handle = effect.idpt_handle or 0
+    return Report(effect.status, effect.operand << 29 | handle, 0 if effect.withheld else effect.fault_addr, effect.write)
 
 
 def _interrupts(run: Run, report: Report | None) -> bool:

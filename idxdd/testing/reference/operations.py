@@ -15,6 +15,14 @@ from idxdd.testing.reference.crc import (
 )
 from idxdd.testing.reference.delta import apply_delta, check_apply_delta, check_create_delta, create_delta
 from idxdd.testing.reference.dif import RESERVED_DIF_FLAGS, RESERVED_DST_DIF_FLAGS, check_dif, protect
+from idxdd.testing.reference.domains import (
+    inter_domain_compare,
+    inter_domain_compare_pattern,
+    inter_domain_copy,
+    inter_domain_fill,
+    places,
+    update_window,
+)
 from idxdd.testing.reference.move import (
     cache_flush,
     check_dualcast,
@@ -27,6 +35,7 @@ from idxdd.testing.reference.move import (
 )
 from idxdd.testing.reference.run import Operation
 
+SOURCE, DESTINATION = int(OpFlag.SRC_ALTERNATE_PASID), int(OpFlag.DST_ALTERNATE_PASID)
 BOF, STORD, CR = Flag.BOF, Flag.STORD, Flag.CR
 T1, T2, T3 = Flag.ADDR1_TCS, Flag.ADDR2_TCS, Flag.ADDR3_TCS
 RECORD_REQUIRED = Flag.CRAV | Flag.RCR
@@ -122,6 +131,26 @@ OPERATIONS: dict[int, Operation] = {
     Opcode.CFLUSH: Operation(
         cache_flush, BOF | STORD | T2, cache_controls=FLUSH,
         reserved=lambda run: [(16, 23), (40, 63)], addresses=lambda run: [T2],
+    ),
+    Opcode.UPDATE_WINDOW: Operation(update_window, needs_pasid=True, has_size=False, reserved=lambda run: [(32, 35), (40, 60)]),
+    Opcode.INTER_DOMAIN_COPY: Operation(
+        inter_domain_copy, BOF | STORD | T1 | T2, cache_controls=TO_MEMORY, op_flags={SOURCE: None, DESTINATION: None},
+        requires_any=SOURCE | DESTINATION, needs_pasid=True, resolve=places,
+        reserved=lambda run: [(40, 59)], addresses=lambda run: [T1, T2],
+    ),
+    Opcode.INTER_DOMAIN_FILL: Operation(
+        inter_domain_fill, BOF | STORD | T2, cache_controls=TO_MEMORY,
+        op_flags={DESTINATION: None, OpFlag.FILL_PATTERN16: "fill16"}, required=DESTINATION, needs_pasid=True, resolve=places,
+        reserved=lambda run: [(48, 61)] if run.has(OpFlag.FILL_PATTERN16) else [(40, 61)], addresses=lambda run: [T2],
+    ),
+    Opcode.INTER_DOMAIN_COMPARE: Operation(
+        inter_domain_compare, BOF | CR | T1 | T2, op_flags={SOURCE: None, DESTINATION: None}, required=RECORD_REQUIRED,
+        requires_any=SOURCE | DESTINATION, needs_pasid=True, resolve=places,
+        reserved=lambda run: [(41, 59)], addresses=lambda run: [T1, T2],
+    ),
+    Opcode.INTER_DOMAIN_COMPVAL: Operation(
+        inter_domain_compare_pattern, BOF | CR | T1, op_flags={SOURCE: None}, required=int(RECORD_REQUIRED) | SOURCE,
+        needs_pasid=True, resolve=places, reserved=lambda run: [(41, 59), (62, 63)], addresses=lambda run: [T1],
     ),
 }  # fmt: skip
 """By opcode; any other answers 0x10."""

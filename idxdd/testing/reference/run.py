@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from idxdd.spec.codes import CompletionStatus, Flag, Operand
 from idxdd.spec.records import Descriptor
 from idxdd.spec.registers import GENCAP
 from idxdd.testing.reference.memory import ADDRESSES, Memory
+
+if TYPE_CHECKING:
+    from idxdd.testing.reference.domains import Domains
 
 ALL_OPCODES = (1 << 256) - 1
 CACHE_CONTROL = Flag.CC1 | Flag.CC2 | Flag.CC3
@@ -79,6 +82,10 @@ class Effect:
     operand: Operand = Operand.UNKNOWN
     write: bool = False
     payload: bytes = b""
+    idpt_handle: int | None = None
+    """The entry that refused, or through which it faulted."""
+    withheld: bool = False
+    """The fault address is not told."""
     members: list[Outcome] = field(default_factory=list)
 
     @property
@@ -94,9 +101,18 @@ class Effect:
 class Refused(Exception):
     """A check failed; the operation was not carried out."""
 
-    def __init__(self, status: CompletionStatus, rule: str, *, invalid_flags: int = 0, reported: bool = False) -> None:
+    def __init__(
+        self,
+        status: CompletionStatus,
+        rule: str,
+        *,
+        invalid_flags: int = 0,
+        reported: bool = False,
+        idpt_handle: int | None = None,
+    ) -> None:
         super().__init__(status, rule)
         self.status, self.rule, self.invalid_flags, self.reported = status, rule, invalid_flags, reported
+        self.idpt_handle = idpt_handle
 
 
 def refuse(status: CompletionStatus, rule: str) -> NoReturn:
@@ -115,6 +131,7 @@ class Run:
     priv: bool
     execute_member: Callable[[bytes], Outcome]
     """Of a batch: the same memory, limits and privilege for one more descriptor."""
+    domains: Domains | None = None
 
     @cached_property
     def plain(self) -> Descriptor:
@@ -153,8 +170,11 @@ class Operation:
     """Byte offset, and the bits in it that must be zero."""
     addresses: Callable[[Run], Iterable[int]] = lambda run: ()
     """The traffic-class selectors of the addresses in use."""
+    needs_pasid: bool = False
     has_size: bool = True
     """Bytes 32-35 are a transfer size."""
+    resolve: Callable[[Run], object] = lambda run: ()
+    """What must hold of the permissions table, after everything else."""
     check: Callable[[Run], None] = lambda run: None
     """Its own rules: counts, alignment, overlap."""
 
