@@ -29,13 +29,15 @@ class Killed(BaseException):
 class DriverBench:
     """What idxdd keeps when its idxdd-irq dies: state, published page, device, channels, unanswered verbs."""
 
-    def __init__(self, device: MockDevice | None = None, quirks: Sequence[str] = (), *, counting: bool = False) -> None:
+    def __init__(
+        self, device: MockDevice | None = None, quirks: Sequence[str] = (), *, later: Sequence[str] = (), counting: bool = False
+    ) -> None:
         """`counting`: every point of idxdd/driver/steps.py is a step, at which the driver can be killed."""
         self._counting = counting
         self.passed: Counter[str] = Counter()
         """How often each point was passed."""
         self.device = device or MockDevice()
-        self.quirks = quirks
+        self.quirks, self.later = quirks, later
         self.state = bytearray(SEGMENT_SIZE)
         self.published = bytearray(LAYOUT["published_driver"])
         self.published_device = memfd.create("mock-published-device", -(-LAYOUT["published_device"] // 4096) * 4096)
@@ -51,6 +53,8 @@ class DriverBench:
         """Of each PASID: what its address space holds."""
         self.copying: list[dict[str, Any]] = []
         self.copied: dict[int, int] = {}
+        self.vector_count = 0
+        """MSI-X entries that the driver is told of."""
         self.answer_asks = True
         self.reopens = True
         self.budget: int | None = None
@@ -68,10 +72,11 @@ class DriverBench:
         self.mmio = self.device.driver_mmio()
         self.mmio.on_post = self._posting
         host = HostMemory(self.device.host, 0) if self.device.evl else None
-        window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring), host)
+        window = DeviceWindow(self.device.name, 0, self.mmio, Words(self.device.ring), host, self.vector_count)
         self.driver = Driver(
             self.state, self.published, [window], self._emit,
             published_device=self.published_device, generation=1, clock=self.clock, quirks=self.quirks,
+            later=self.later,
             step=self._at if self._counting else None,
         )  # fmt: skip
         self._number += 1
@@ -91,6 +96,10 @@ class DriverBench:
             self.copying.append(message)
             if self.answer_asks:
                 self.answer_copy()
+        elif message.get("what") == "flr":
+            self.device.function_reset()
+            if self.answer_asks:
+                self.driver.questions.answer(message["ask"])
         elif "ask" in message:
             self.asked.append((message["what"], message["channel"]))
             if message["what"] == "reopen" and self.reopens:
@@ -219,10 +228,10 @@ class DriverBench:
 
 @contextmanager
 def configured(
-    device: MockDevice | None = None, quirks: Sequence[str] = (), *, counting: bool = False
+    device: MockDevice | None = None, quirks: Sequence[str] = (), *, later: Sequence[str] = (), counting: bool = False
 ) -> Iterator[DriverBench]:
     """A bench with the default configuration applied."""
-    bench = DriverBench(device, quirks, counting=counting)
+    bench = DriverBench(device, quirks, later=later, counting=counting)
     try:
         bench.run()
         answer = bench.verb("configure", config=DEFAULT_CONFIG)

@@ -28,7 +28,12 @@ def list_device(device: Device, config: DeviceConfig | None) -> dict[str, Any]:
     """The device with everything on it, enabled or not; `cmd_status` and the WQs' `label` come besides accel-config's keys."""
     config = config or DeviceConfig(device.index, device.name)
     enabled = device.state is DriverState.ENABLED
-    shown = {"dev": device.name, "read_buffer_limit": device.rdbuf_limit if enabled else config.read_buffer_limit}
+    shown: dict[str, Any] = {
+        "dev": device.name,
+        "read_buffer_limit": device.rdbuf_limit if enabled else config.read_buffer_limit,
+    }
+    if device.caps.gencap.evl_support:
+        shown["event_log_size"] = device.evl_size if enabled else config.event_log_size
     return {**shown, **_facts(device), **_members(device, config)}
 
 
@@ -105,6 +110,19 @@ def _live_groups(device: Device) -> list[GroupConfig]:
         )
         for group in device.groups
     ]
+
+
+def live_config(device: Device) -> DeviceConfig:
+    """What the device was enabled with."""
+    return DeviceConfig(
+        device.index,
+        device.name,
+        groups=_live_groups(device),
+        wqs=[_shown(wq, None) for wq in device.wqs if wq.enabled],
+        engines={number: group_id for number, group_id in enumerate(device.engines) if group_id >= 0},
+        read_buffer_limit=device.rdbuf_limit,
+        event_log_size=device.evl_size,
+    )
 
 
 def _shown(wq: Wq, settings: WqConfig | None) -> WqConfig:
@@ -196,7 +214,10 @@ def save_device(config: DeviceConfig, caps: Capabilities) -> dict[str, Any]:
         )
         for number in used
     ]
-    found: dict[str, Any] = {"dev": config.name, "read_buffer_limit": config.read_buffer_limit, "groups": listed}
+    found: dict[str, Any] = {"dev": config.name, "read_buffer_limit": config.read_buffer_limit}
+    if caps.gencap.evl_support:
+        found["event_log_size"] = config.event_log_size
+    found["groups"] = listed
     loose = [_saved(wq, config.index, caps) for wq in config.wqs if wq.group_id < 0 and wq != WqConfig(wq.id, -1)]
     if loose:
         found["ungrouped_workqueues"] = loose

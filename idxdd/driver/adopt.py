@@ -77,6 +77,8 @@ def _go_on(driver: Driver) -> None:
         irq.redo_owed(device, driver.hand_over)
         if device.block.revoke_queued:
             driver.queue_int_handle_revoke(device)
+        if device.block.flr:
+            driver.queue_flr(device)
         if device.block.reinit_queued:
             driver.queue_halt(device, device.reset_type)
         adopt_gates(device)

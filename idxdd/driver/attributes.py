@@ -13,7 +13,15 @@ from errno import ENXIO as NO_DEVICE_OR_ADDRESS
 from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.accfg import group_settings, wq_settings
-from idxdd.driver.config import DRIVER_NAME_MAX, NAME_MAX, DeviceConfig, GroupConfig, WqConfig
+from idxdd.driver.config import (
+    DRIVER_NAME_MAX,
+    EVL_ENTRIES,
+    EVL_ENTRIES_LARGEST,
+    NAME_MAX,
+    DeviceConfig,
+    GroupConfig,
+    WqConfig,
+)
 from idxdd.driver.state import DriverState
 from idxdd.driver.workqueue import DriverError
 from idxdd.spec.codes import WqMode, WqType
@@ -106,8 +114,14 @@ def _read_buffer_limit(at: Target, key: str, text: str) -> None:
     at.config.read_buffer_limit = value
 
 
-def _event_log_size(at: Target, key: str, _text: str) -> None:
-    raise at.refuse(key, EOPNOTSUPP, "no event log is set up for this device")
+def _event_log_size(at: Target, key: str, text: str) -> None:
+    if not at.device.caps.gencap.evl_support:
+        raise at.refuse(key, EOPNOTSUPP, "the device has no event log")
+    value = at.parse(key, text)
+    at.device_disabled(key)
+    at.configurable(key)
+    at.range(key, value, EVL_ENTRIES, EVL_ENTRIES_LARGEST)
+    at.config.event_log_size = value
 
 
 def _cmd_status(at: Target, _key: str, _text: str) -> None:

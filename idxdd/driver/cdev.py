@@ -24,18 +24,23 @@ def verb_open(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """wq, pasid, client."""
     wq = driver.find_wq(arguments)
     numbers = [integer(arguments, key) for key in ("id", "pasid", "client")]
-    return ("device", wq.device.index), cdev_open(driver, wq, *numbers)
+    return ("device", wq.device.index), cdev_open(driver, wq, *numbers, file=integer({"file": 0, **arguments}, "file"))
 
 
-def cdev_open(driver: Driver, wq: Wq, verb: int, pasid: int, client: int) -> Steps:
-    """A client opens a user WQ. EBUSY: dedicated, and open already. ENODEV: no user driver is bound, hence no node."""
+def cdev_open(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, file: int) -> Steps:
+    """A client opens a user WQ. EBUSY: dedicated, and open already. ENODEV: no user driver is bound, hence no node.
+
+    A `file` that is open already is taken up again, after a halt say: it is no second open."""
     if not wq.block.bound or wq.type is not WqType.USER:
         raise DriverError(ENODEV, f"{wq.label}: the WQ is not enabled for user clients")
     opened = next((block for block in driver.state.opens() if block.verb == verb), None)
+    if opened is None and file:
+        held = driver.state.opens_of(wq.global_index, pasid)
+        opened = next((block for block in held if (block.client, block.file, block.closing) == (client, file, 0)), None)
     if opened is None:
         if wq.dedicated and wq.clients:
             raise DriverError(EBUSY, f"{wq.label}: a dedicated WQ has one client, and it is open already")
-        opened = driver.state.add_open(verb, wq.global_index, pasid, client)
+        opened = driver.state.add_open(verb, wq.global_index, pasid, client, file)
         if opened is None and "DEF-17" in wq.device.quirks:
             return {}
         if opened is None:
@@ -56,14 +61,12 @@ def verb_close(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """wq, pasid, client."""
     wq = driver.find_wq(arguments)
     numbers = [integer(arguments, key) for key in ("id", "pasid", "client")]
-    return ("device", wq.device.index), cdev_release(driver, wq, *numbers)
+    return ("device", wq.device.index), cdev_release(driver, wq, *numbers, file=integer({"file": 0, **arguments}, "file"))
 
 
-def cdev_release(driver: Driver, wq: Wq, verb: int, pasid: int, client: int) -> Steps:
+def cdev_release(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, file: int) -> Steps:
     """Give an open back. Repeated, or after the WQ was disabled, there is nothing left to do."""
-    mine = [
-        block for block in driver.state.opens() if (block.wq, block.pasid, block.client) == (wq.global_index, pasid, client)
-    ]
+    mine = [block for block in driver.state.opens_of(wq.global_index, pasid) if (block.client, block.file) == (client, file)]
     opened = next((block for block in mine if block.closing == verb), None)
     if opened is None:
         opened = next((block for block in mine if not block.closing), None)

@@ -19,6 +19,9 @@ NAME_MAX: Final = 1024
 DRIVER_NAME_MAX: Final = 128
 TEXT_MAX: Final = 300
 """Characters of a problem's path, rule or fix: what is wrong may be long itself."""
+EVL_ENTRIES: Final = 64
+"""The event log's size unless it is configured, and the smallest."""
+EVL_ENTRIES_LARGEST: Final = 65535
 SIZE_DEFAULT: Final = 16
 """A WQ with a type but no size gets this many entries."""
 DRIVER_OF: Final = {WqType.USER: "user", WqType.KERNEL: "dmaengine"}
@@ -124,6 +127,7 @@ class DeviceConfig:
     engines: dict[int, int] = field(default_factory=dict)
     """engine: group"""
     read_buffer_limit: int = 0
+    event_log_size: int = EVL_ENTRIES
 
 
 # ---- JSON to attributes ----------------------------------------------------------------------------------------------------
@@ -138,7 +142,7 @@ _LOOSE_WQS: Final = frozenset({"ungrouped_workqueues", "ungrouped workqueues"})
 _DEVICE_FACTS: Final = _words(
     "max_groups max_work_queues max_engines max_work_queues_size work_queue_size numa_node ims_size max_batch_size",
     "max_transfer_size gen_cap op_cap configurable pasid_enabled max_read_buffers max_tokens cdev_major version state errors",
-    "clients cmd_status event_log_size iaa_cap dsacaps",
+    "clients cmd_status iaa_cap dsacaps",
 )
 """What list and save-config write that describes the device: accepted, not applied."""
 _WQ_FACTS: Final = frozenset({"cdev_minor", "state", "clients", "occupancy", "enqcmds_retries", "pasid_enabled"})
@@ -269,10 +273,12 @@ _WQ_KEYS: Final = _WQ_FACTS | _words(
 
 
 def _parse_device(read: _Reader, obj: dict[str, Any], path: str, name: str, index: int, caps: Capabilities) -> DeviceConfig:
-    read.keys(obj, path, _DEVICE_LISTS | _DEVICE_FACTS | {"dev", "read_buffer_limit", "token_limit"})
+    read.keys(obj, path, _DEVICE_LISTS | _DEVICE_FACTS | {"dev", "read_buffer_limit", "token_limit", "event_log_size"})
     config = DeviceConfig(index, name)
     limit_key = "token_limit" if "token_limit" in obj else "read_buffer_limit"
     config.read_buffer_limit = read.number(obj, limit_key, path, 0, caps.grpcap.total_rdbufs, 0)
+    if caps.gencap.evl_support:
+        config.event_log_size = read.number(obj, "event_log_size", path, EVL_ENTRIES, EVL_ENTRIES_LARGEST, EVL_ENTRIES)
     for position, value in enumerate(read.array(obj, "groups", path)):
         at = f"{path}.groups[{position}]"
         group = read.obj(value, at)

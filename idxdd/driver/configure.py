@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def apply_attributes(device: Device, config: DeviceConfig) -> None:
     """Write the sysfs attributes of a disabled device, as load-config does."""
-    device.rdbuf_limit = config.read_buffer_limit
+    device.rdbuf_limit, device.evl_size = config.read_buffer_limit, config.event_log_size
     for settings in config.groups:
         group = device.groups[settings.id]
         group.tc_a, group.tc_b = settings.traffic_class_a, settings.traffic_class_b

@@ -12,6 +12,7 @@ from errno import ENXIO, EOPNOTSUPP
 from typing import TYPE_CHECKING, Protocol
 
 from idxdd.driver.commands import cmd_exec, cmd_poll
+from idxdd.driver.config import EVL_ENTRIES
 from idxdd.driver.quirks import DEFAULT_QUIRKS
 from idxdd.driver.state import DeviceBlock, DriverState
 from idxdd.driver.workqueue import DriverError, Steps
@@ -120,18 +121,25 @@ class Device:
     """Asks idxdd to write a record into a client's memory."""
     quirks: frozenset[str] = DEFAULT_QUIRKS
     """DEF-* that are reproduced."""
+    later: frozenset[str] = frozenset()
+    """What is done as later versions of the driver do it."""
+    ask: Callable[[str, int], Callable[[], bool]] = lambda what, number: lambda: True
+    """Ask idxdd: what, of which; the result says whether it was done."""
+    evl_size: int = EVL_ENTRIES
+    """event_log_size: entries."""
     vector_count: int = 0
     """MSI-X entries; 0: one more than WQs."""
-    _warned_since_ns: int = 0
-    _warnings: int = 0
+    _warnings: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def may_warn(self) -> bool:
-        """The kernel's rate limit of a warning: WARNINGS_MAX in WARNINGS_S."""
+    def may_warn(self, place: str, lines: int = 1) -> bool:
+        """The kernel's rate limit of a message, for each place that logs: WARNINGS_MAX lines in WARNINGS_S, all or none."""
         now = self.clock.now_ns()
-        if now - self._warned_since_ns >= WARNINGS_S * NS_PER_S:
-            self._warned_since_ns, self._warnings = now, 0
-        self._warnings += 1
-        return self._warnings <= WARNINGS_MAX
+        since, said = self._warnings.get(place, (now, 0))
+        if now - since >= WARNINGS_S * NS_PER_S:
+            since, said = now, 0
+        allowed = said + lines <= WARNINGS_MAX
+        self._warnings[place] = since, said + lines if allowed else said
+        return allowed
 
     def read_capabilities(self) -> None:
         """Size everything by what the hardware says."""
@@ -170,6 +178,7 @@ class Device:
             rdbufs = self.caps.grpcap.total_rdbufs
             self.groups = [Group(group.id, rdbufs_allowed=rdbufs) for group in self.groups]
             self.engines = [-1] * len(self.engines)
+            self.evl_size = EVL_ENTRIES
         self.set_state(DriverState.DISABLED)
 
 
@@ -201,6 +210,11 @@ def reset_device(device: Device) -> Steps:
 def unmask_error_interrupts(device: Device) -> None:
     """GENCTRL bits 0 and 1, read-modify-write."""
     device.mmio.write(device.mmio.read(GENCTRL).replace(softerr_int_en=True, halt_int_en=True))
+
+
+def mask_error_interrupts(device: Device) -> None:
+    """The same bits, off."""
+    device.mmio.write(device.mmio.read(GENCTRL).replace(softerr_int_en=False, halt_int_en=False))
 
 
 def probe(device: Device) -> Steps:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from errno import EINVAL, ENODEV, ENOENT, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import evl, irq, reinit, resubmit, revoke, steps
+from idxdd.driver import evl, flr, irq, reinit, resubmit, revoke, steps
 from idxdd.driver.adopt import adopt_driver
+from idxdd.driver.cdev import forget_opens
 from idxdd.driver.channels import close_all, verb_attach
 from idxdd.driver.config import DeviceConfig, parse_config
 from idxdd.driver.device import Device
+from idxdd.driver.later import parse_later
 from idxdd.driver.questions import Questions
 from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.state import StateSegment
@@ -71,6 +73,7 @@ class Driver:
         generation: int = 0,
         clock: Clock = CLOCK,
         quirks: Sequence[str] = (),
+        later: Sequence[str] = (),
         step: steps.Step | None = None,
     ) -> None:
         """`state`: driver-state segment; `published`: struct idxdd_published_driver. `emit` sends one message on the link.
@@ -80,6 +83,7 @@ class Driver:
         self.published = self.watch.published(Words(published))
         self.published_device = published_device
         self.quirks = parse_quirks(quirks)
+        self.later = parse_later(later)
         self.clock = clock
         self.generation = generation
         self.works = WorkQueue()
@@ -92,7 +96,12 @@ class Driver:
         self._held: list[tuple[int, str, Message, list[int]]] = []
         self._vectors = {window.index: self.watch.vectors(window.vectors) for window in windows}
         self.hand_over = irq.Handovers(
-            self.queue_int_handle_revoke, self.queue_halt, self.queue_fence, self.queue_int_handle_resubmit, self.queue_fault
+            self.queue_int_handle_revoke,
+            self.queue_halt,
+            self.queue_flr,
+            self.queue_fence,
+            self.queue_int_handle_resubmit,
+            self.queue_fault,
         )
         self.devices = {window.index: self._device(window) for window in windows}
 
@@ -102,7 +111,7 @@ class Driver:
             window.index, window.name, window.mmio, self.published, block, self.clock, self.log, self.state,
             self.reserve_log_numbers, host=window.host, copy_record=self.questions.copy_record,
             wake_pollers=lambda wq: self._emit({"event": "swerr", "wq": wq.global_index}), quirks=self.quirks,
-            vector_count=window.vector_count,
+            vector_count=window.vector_count, later=self.later, ask=self.questions.ask,
         )  # fmt: skip
 
     # ---- log ----
@@ -147,6 +156,11 @@ class Driver:
         """The device was found halted."""
         work = reinit.take_halt(device, self.configs.get(device.name))
         self.works.queue(("device", device.index), f"{device.name}: halt, {reset_type.name} reset", work)
+
+    def queue_flr(self, device: Device) -> None:
+        """The device was found halted, and a reset of its function is to bring it back."""
+        work = flr.device_flr(device, lambda wq: forget_opens(self, wq))
+        self.works.queue(("device", device.index), f"{device.name}: FLR", work)
 
     def queue_fence(self, channel: Channel, why: str) -> None:
         """Its lists are garbage, or its owner stays inside the gate."""

@@ -14,20 +14,20 @@ from collections.abc import Callable
 from errno import ENOMEM
 from typing import TYPE_CHECKING, Final
 
+from idxdd.driver.oops import oops
 from idxdd.driver.state import EVL_ENTRIES_MAX, FaultBlock
 from idxdd.driver.workqueue import DriverError, Steps, Wait
 from idxdd.shm.hostmemory import host_base
-from idxdd.spec.codes import CompletionStatus, DriverStatus
+from idxdd.spec.codes import CompletionStatus, DriverStatus, WqType
 from idxdd.spec.limits import EVL_ENTRY_BYTES_BY_SUPPORT
 from idxdd.spec.records import EventLogEntry, RecordFaultEntry
 from idxdd.spec.registers import EVLCFG, EVLSTATUS, GENCFG, GENCTRL
 
 if TYPE_CHECKING:
     from idxdd.driver.device import Device
+    from idxdd.driver.state import OpenBlock
     from idxdd.driver.wq import Wq
 
-EVL_ENTRIES: Final = 64
-"""The driver's default size of the log."""
 CODE_MASK: Final = 0x7F
 """The driver's; it leaves out the write bit alone."""
 INT_PENDING: Final = 1 << 30
@@ -48,13 +48,15 @@ def setup_evl(device: Device) -> None:
     support = device.caps.gencap.evl_support
     if not support:
         return
-    entry_bytes = EVL_ENTRY_BYTES_BY_SUPPORT[support]
-    if device.host is None or not device.host.write(host_base(device.index), bytes(EVL_ENTRIES * entry_bytes)):
+    entries, entry_bytes = device.evl_size, EVL_ENTRY_BYTES_BY_SUPPORT[support]
+    bitmap_bits = entries * entry_bytes if "DEF-13" in device.quirks else entries
+    log = bytes(entries * entry_bytes)
+    if bitmap_bits > EVL_ENTRIES_MAX or device.host is None or not device.host.write(host_base(device.index), log):
         device.block.cmd_status = DriverStatus.DEV_EVL_ERR
-        raise DriverError(ENOMEM, f"{device.name}: no memory for the event log")
+        raise DriverError(ENOMEM, f"{device.name}: no memory for an event log of {entries} entries")
     device.state_segment.clear_evl(device.index)
-    device.block.evl_entries = EVL_ENTRIES
-    device.mmio.write(EVLCFG.encode(log_base=host_base(device.index), log_size=EVL_ENTRIES))
+    device.block.evl_entries = entries
+    device.mmio.write(EVLCFG.encode(log_base=host_base(device.index), log_size=entries))
     device.mmio.write(device.mmio.read(GENCTRL).replace(evl_int_en=True))
     device.mmio.write(device.mmio.read(GENCFG).replace(evl_en=True))
 
@@ -121,7 +123,7 @@ def process_evl_entry(device: Device, index: int, number: int, queue: QueueFault
     entry = read_entry(device, index)
     code = entry.error & CODE_MASK
     if code not in FAULTS:
-        if device.may_warn():
+        if device.may_warn("evl"):
             text = f"Device error {entry.error:#04x} operation: {entry.operation:#04x} fault addr: {entry.fault_addr:#x}"
             device.log("warning", text, device=device.name)
         return
@@ -130,8 +132,12 @@ def process_evl_entry(device: Device, index: int, number: int, queue: QueueFault
         device.log("debug", "Interrupt request of an event log entry is ignored.", device=device.name, pasid=entry.pasid)
     if code == DRAIN_XLAT and not info.rcr:
         return
-    if entry.wq_idx >= len(device.wqs):
-        device.log("warning", f"Event log entry of wq {entry.wq_idx}, which there is not.", device=device.name)
+    if entry.wq_idx >= len(device.wqs) or device.wqs[entry.wq_idx].type is WqType.KERNEL:
+        if "DEF-05" in device.quirks:
+            device.block.causes_owed = 0  # int_pending is cleared and head stays where it is, as in the kernel
+            oops(device, f"process_evl_entry: work queue of wq {entry.wq_idx}")
+        which = "which there is not" if entry.wq_idx >= len(device.wqs) else "a kernel WQ"
+        device.log("warning", f"Event log entry of wq {entry.wq_idx}, {which}.", device=device.name)
         return
     fault = device.state_segment.add_fault(device.index, number, entry.pack())
     if fault is None:
@@ -180,15 +186,20 @@ def _before_copy(device: Device, fault: FaultBlock, entry: RecordFaultEntry, cod
         segment.set_batch_failed(device.index, entry.batch_id, False)
     if code != DRAIN_XLAT:
         device.block.evl_faults += 1
-        for opened in segment.opens_of(device.wqs[entry.wq_idx].global_index, entry.pasid):
+        for opened in _user_context(device, entry):
             opened.faults += 1
     fault.step = COUNTED
+
+
+def _user_context(device: Device, entry: RecordFaultEntry) -> list[OpenBlock]:
+    """The open that faults of this PASID on this WQ are accounted to: the first of a process that has several."""
+    return list(device.state_segment.opens_of(device.wqs[entry.wq_idx].global_index, entry.pasid))[:1]
 
 
 def _copy(device: Device, entry: RecordFaultEntry, record: bytes, number: int) -> Steps:
     """How many bytes of it idxdd wrote into the owner's memory; the status byte goes last, and only after all others."""
     wq = device.wqs[entry.wq_idx]
-    if not any(device.state_segment.opens_of(wq.global_index, entry.pasid)):
+    if not _user_context(device, entry):
         device.log("warning", "No user context", device=device.name, wq=wq.label, pasid=entry.pasid)
         return 0
     answer = device.copy_record(entry.pasid, entry.fault_addr, record, device.index << 48 | number)
@@ -200,7 +211,7 @@ def _copy_failed(device: Device, entry: RecordFaultEntry, code: int, asked: int,
     wq = device.wqs[entry.wq_idx]
     if code != DRAIN_XLAT:
         device.block.evl_copy_failures += 1
-        for opened in device.state_segment.opens_of(wq.global_index, entry.pasid):
+        for opened in _user_context(device, entry):
             opened.copy_failures += 1
     text = f"Failed to write to completion record ({asked}:{copied})."
     device.log("debug", text, device=device.name, wq=wq.label, pasid=entry.pasid)
@@ -222,6 +233,3 @@ def evl_drain_pasid(wq: Wq, pasid: int) -> None:
         if (entry.wq_idx, entry.pasid) == (wq.id, pasid):
             device.state_segment.set_skip(device.index, index)
         index = (index + 1) % entries
-
-
-assert EVL_ENTRIES <= EVL_ENTRIES_MAX

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.evl import process_evl_entries
+from idxdd.driver.flr import take_flr_halt
 from idxdd.driver.oops import oops
 from idxdd.driver.state import SWERR_LOGGED, SWERR_NONE, SWERR_SAVED, DriverState
 from idxdd.spec.codes import DeviceState, InterruptCause, ResetType, WqType
@@ -44,6 +45,7 @@ class Handovers:
 
     revoke: Callable[[Device], None]
     halt: Callable[[Device, ResetType], None]
+    flr: Callable[[Device], None]
     fence: Callable[[Channel, str], None]
     resubmit: Callable[[Channel, int], None]
     fault: Callable[[Wq, FaultBlock], None]
@@ -89,7 +91,7 @@ def process_misc_interrupts(device: Device, cause: int, hand_over: Handovers) ->
         handled |= _settled(device, InterruptCause.EVL)
     warn_unexpected(device, cause ^ handled)
     device.block.causes_owed = 0
-    if cause & InterruptCause.ERR:
+    if cause & InterruptCause.ERR and "halt-cause" not in device.later:
         halt_check(device, hand_over)
 
 
@@ -116,7 +118,8 @@ def report_swerr(device: Device) -> None:
         block.causes_owed, block.swerr_mark = 0, SWERR_NONE
         oops(device, f"misc_thread: wq_idx {error.wq_idx} of {len(device.wqs)}")
     wake_error_pollers(device, error)
-    for i, qword in enumerate(saved):  # numbers reserved: no other line may come before these
+    said = "swerr-ratelimit" not in device.later or device.may_warn("err", len(saved))
+    for i, qword in enumerate(saved if said else []):  # numbers reserved: no other line may come before these
         device.log("warning", f"err[{i}]: {qword:#018x}", number=block.swerr_log_number + i, device=device.name)
     if names_no_wq(device, error):
         device.log("warning", f"SWERR.wq_idx {error.wq_idx} is out of range", device=device.name)
@@ -167,6 +170,10 @@ def halt_check(device: Device, hand_over: Handovers) -> None:
         return
     device.set_state(DriverState.HALTED)
     device.halt_taken = "DEF-01" not in device.quirks
+    if gensts.reset_type == ResetType.FLR and "flr" in device.later:
+        if take_flr_halt(device):
+            hand_over.flr(device)
+        return
     if not device.block.reinit_queued or "DEF-08" in device.quirks:  # two halts before the work has run are one
         device.block.reinit_queued = 1
         hand_over.halt(device, ResetType(gensts.reset_type))

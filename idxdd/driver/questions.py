@@ -38,9 +38,9 @@ class Questions:
 
         return answered
 
-    def ask(self, what: str, channel: int) -> Answered:
-        """ "fence", "fenced" or "reopen" of a channel."""
-        answered = self._ask(what, channel=channel)
+    def ask(self, what: str, number: int) -> Answered:
+        """ "fence", "fenced" or "reopen" of a channel; "flr" of a device."""
+        answered = self._ask(what, **{"device" if what == "flr" else "channel": number})
         return lambda: answered() is not None
 
     def copy_record(self, pasid: int, address: int, record: bytes, request: int) -> Copied:

@@ -2,6 +2,8 @@
 
 Order            gates close and lists are flushed before the reset that drops what the device still holds; gates open as
                  their WQ is enabled again, else they die. Killed half-way it starts again: each step is safe to repeat.
+Halted again     while it runs: its interrupt finds the work queued and leaves it at that. So the work looks at GENSTS at its
+                 end, and begins anew; until then no WQ is given up.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from idxdd.driver.state import DriverState
 from idxdd.driver.submit import drain_gate
 from idxdd.driver.workqueue import DriverError, Steps
 from idxdd.driver.wq import GATE_CLOSED, GATE_DEAD, Wq, drv_enable_wq, enable_wq, set_pasid
-from idxdd.spec.codes import Command, ResetType, WqType
+from idxdd.spec.codes import Command, DeviceState, ResetType, WqType
+from idxdd.spec.registers import GENSTS
 
 if TYPE_CHECKING:
     from idxdd.driver.config import DeviceConfig
@@ -25,11 +28,24 @@ if TYPE_CHECKING:
 
 def take_halt(device: Device, config: DeviceConfig | None) -> Steps:
     """The work after a halt: recover from a software halt, give up on any other."""
+    while (yield from _take_halt(device, config)):
+        pass
+    device.block.reinit_queued = 0
+
+
+def _take_halt(device: Device, config: DeviceConfig | None) -> Steps:
+    """True: it has halted again, or needs another reset by now."""
     reset_type = device.reset_type
     if reset_type is ResetType.SOFTWARE and "DEF-02" in device.quirks:
         yield from device_reinit_as_shipped(device)
     elif reset_type is ResetType.SOFTWARE and config is not None:
-        yield from device_reinit(device, config)
+        try:
+            yield from device_reinit(device, config)
+        except DriverError as error:
+            device.log("error", f"re-init failed: {error.text}", device=device.name)
+            device.clear_state()
+            return device.reset_type is not ResetType.SOFTWARE
+        return _halted(device)
     else:
         yield from wqs_quiesce(device, GATE_DEAD, keep="DEF-12" in device.quirks)
         device.clear_state()
@@ -38,7 +54,11 @@ def take_halt(device: Device, config: DeviceConfig | None) -> Steps:
         device.log(
             "error", f"idxd halted, need {'FLR' if reset_type is ResetType.FLR else 'system reset'}.", device=device.name
         )
-    device.block.reinit_queued = 0
+    return False
+
+
+def _halted(device: Device) -> bool:
+    return device.mmio.read(GENSTS).state is DeviceState.HALT
 
 
 def device_reinit(device: Device, config: DeviceConfig) -> Steps:
@@ -50,9 +70,12 @@ def device_reinit(device: Device, config: DeviceConfig) -> Steps:
     try:
         yield from bind_device(device, config)
     except DriverError as error:
-        device.log("error", f"re-init failed: {error.text}", device=device.name)
+        if not _halted(device):
+            device.log("error", f"re-init failed: {error.text}", device=device.name)
         device.clear_state()
     for settings in config.wqs:
+        if _halted(device):
+            return
         wq = device.wqs[settings.id]
         if device.block.enabled_bitmap >> wq.id & 1 and device.state is DriverState.ENABLED:
             apply_wq_attributes(wq, settings)
@@ -85,7 +108,8 @@ def _reenable_wq(wq: Wq, wq_type: WqType) -> Steps:
         if wq_type is WqType.USER and wq.dedicated and wq.block.pasid:
             yield from set_pasid(wq, wq.block.pasid)
     except DriverError:
-        _give_up(wq)
+        if not _halted(wq.device):
+            _give_up(wq)
 
 
 def _give_up(wq: Wq) -> None:

@@ -19,13 +19,13 @@ from idxdd.native._native import Words
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-VERSION: Final = 2
+VERSION: Final = 3
 DEVICES_MAX: Final = _native.LAYOUT["devices_max"]
 WQS_PER_DEVICE_MAX: Final = _native.LAYOUT["wqs_per_device_max"]
 OPENS_MAX: Final = 2048
 CHANNELS_MAX: Final = 128
 CONFIG_MAX: Final = 64 * 1024
-EVL_ENTRIES_MAX: Final = 4096
+EVL_ENTRIES_MAX: Final = 65536
 FAULTS_MAX: Final = 128
 """Fault works of one device at a time."""
 BATCHES: Final = 256
@@ -137,6 +137,8 @@ class DeviceBlock(Block):
     evl_position = Word(184)
     evl_faults = Word(192)
     evl_copy_failures = Word(200)
+    flr = Word(208)
+    """FLR_OWED | enabled bitmap as it was, while a function reset is under way; 0 = none."""
 
     def swerr(self) -> list[int]:
         """The saved copy, 4 qwords."""
@@ -183,6 +185,8 @@ class OpenBlock(Block):
     faults = Word(40)
     """Record faults that the event log told of."""
     copy_failures = Word(48)
+    file = Word(56)
+    """The client's number of it, so that taking a closed portal up again is no second open."""
 
 
 class FaultBlock(Block):
@@ -270,20 +274,22 @@ class StateSegment:
             if block.verb:
                 yield block
 
-    def add_open(self, verb: int, wq: int, pasid: int, client: int) -> OpenBlock | None:
+    def add_open(self, verb: int, wq: int, pasid: int, client: int, file: int = 0) -> OpenBlock | None:
         """Remember an open; None: no room."""
         for entry in range(OPENS_MAX):
             block = self.open_block(entry)
             if not block.verb:
                 self.header.opens_high = max(self.header.opens_high, entry + 1)
-                block.wq, block.pasid, block.client, block.closing = wq, pasid, client, 0
+                block.wq, block.pasid, block.client, block.file, block.closing = wq, pasid, client, file, 0
+                block.faults = block.copy_failures = 0
                 block.verb = verb
                 return block
         return None
 
     def opens_of(self, wq: int, pasid: int) -> Iterator[OpenBlock]:
-        """Opens of a WQ by one process."""
-        return (block for block in self.opens() if (block.wq, block.pasid) == (wq, pasid))
+        """Opens of a WQ by one process, the first one first."""
+        found = (block for block in self.opens() if (block.wq, block.pasid) == (wq, pasid))
+        return iter(sorted(found, key=lambda block: block.verb))
 
     # ---- event log: failed batches, entries to be skipped, fault works ----
     def clear_evl(self, device: int) -> None:

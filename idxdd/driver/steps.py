@@ -79,6 +79,7 @@ _NATIVE: Final = {
 }
 _LINK: Final = (
     "link.answer", "link.log", "link.event", "link.ask.fence", "link.ask.fenced", "link.ask.reopen", "link.ask.copy",
+    "link.ask.flr",
 )  # fmt: skip
 POINTS: Final = tuple(
     dict.fromkeys(

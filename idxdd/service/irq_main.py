@@ -190,7 +190,7 @@ class Process:
         return Driver(
             state.buffer, published, windows, self.link.emit,
             published_device=published_device_fd, generation=message["generation"],
-            quirks=message.get("quirks", ()), step=self._step,
+            quirks=message.get("quirks", ()), later=message.get("later", ()), step=self._step,
         )  # fmt: skip
 
     def _segment(self, name: str, size: int, *, writable: bool = False) -> Segment:

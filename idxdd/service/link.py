@@ -162,7 +162,7 @@ class Link:
                 if self._sock is asker:  # a successor counts its questions from one again
                     self._send({"answer": number}, ())
 
-            self._ask(str(frame.get("what")), int(frame.get("channel", 0)), done)
+            self._ask(str(frame.get("what")), int(frame.get("channel", frame.get("device", 0))), done)
         else:
             self._answered(frame)
 

@@ -215,13 +215,14 @@ def _for_client(pages: _Pages, channel: Channel | None) -> list[int]:
 
 
 def _open_user(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages) -> Steps:
-    yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number)
+    own = session.next_number()
+    yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number, file=own)
     try:
         number = yield from _add(daemon, session, facts, pages, session.pasid, privileged=False)
     except Refused:
-        yield daemon.link.verb("close", wq=facts.wq, pasid=session.pasid, client=session.number)
+        yield daemon.link.verb("close", wq=facts.wq, pasid=session.pasid, client=session.number, file=own)
         raise
-    return Portal(session.next_number(), number, facts, None)
+    return Portal(own, number, facts, None)
 
 
 def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: _Pages) -> Steps:
@@ -292,7 +293,7 @@ def reopen(daemon: "Daemon", session: "Session", portal: Portal) -> Steps:
     if portal.channel is not None and portal.channel.fenced:
         raise Refused("ENXIO", f"portal: its channel on {facts.name} was fenced; open it anew")
     if portal.channel is None:
-        yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number)
+        yield daemon.link.verb("open", wq=facts.wq, pasid=session.pasid, client=session.number, file=portal.number)
     if not daemon.wq_accepts(facts.wq):
         raise Refused("ENXIO", f"portal: {facts.name} is not enabled")
     yield acknowledged(daemon.port.portal_reopen, portal.engine_number)
@@ -310,7 +311,7 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
     yield acknowledged(daemon.port.portal_close, portal.engine_number, STOP_ABORT if abort else STOP_DRAIN, Closed.BY_OWNER)
     try:
         if portal.channel is None:
-            yield daemon.link.verb("close", wq=portal.facts.wq, pasid=session.pasid, client=session.number)
+            yield daemon.link.verb("close", wq=portal.facts.wq, pasid=session.pasid, client=session.number, file=portal.number)
         else:
             yield daemon.link.verb("detach", channel=portal.channel.number)
     except Refused as refusal_:

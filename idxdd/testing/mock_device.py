@@ -16,7 +16,7 @@ from typing import Final
 from idxdd.driver.steps import WatchedMmio
 from idxdd.native import LAYOUT, Words
 from idxdd.shm import bells, memfd
-from idxdd.shm.hostmemory import host_base
+from idxdd.shm.hostmemory import HOST_MEMORY_SIZE, host_base
 from idxdd.shm.mmio import MMIO_SIZE, DeviceMmio
 from idxdd.spec.codes import CmdErr, Command, DeviceState, InterruptCause, ResetType, WqState
 from idxdd.spec.layout import Register
@@ -61,6 +61,11 @@ class MockDevice:
     int_handles: bool = True
     evl: bool = False
     """It has an event log, in `host`."""
+    progress_limit: bool = False
+    flrs: int = 0
+    """Resets of the function."""
+    refuse_flr: bool = False
+    """A reset of the function does nothing."""
     hold_commands: bool = False
     """Commands stay active until finish_command()."""
     refuse: dict[Command, int] = field(default_factory=dict)
@@ -78,7 +83,7 @@ class MockDevice:
 
     def __post_init__(self) -> None:
         self.bar0 = bytearray(BAR0_BYTES_MIN)
-        self.host = bytearray(1 << 16)
+        self.host = bytearray(HOST_MEMORY_SIZE if self.evl else 0)
         self.ring = bytearray(MMIO_SIZE)
         self.words = Words(self.bar0)
         self.ring_words = Words(self.ring)
@@ -99,7 +104,7 @@ class MockDevice:
                 total_wq_size=128, num_wqs=WQS, wqcfg_size=1, shared_mode=self.shared_mode, dedicated_mode=True, priority=True,
                 op_config=True,
             ),
-            GRPCAP.encode(num_groups=4, total_rdbufs=96, rdbuf_ctrl=True, rdbuf_limit=True),
+            GRPCAP.encode(num_groups=4, total_rdbufs=96, rdbuf_ctrl=True, rdbuf_limit=True, progress_limit=self.progress_limit),
             ENGCAP.encode(num_engines=4),
             OPCAP(0x3F),
             offsets,
@@ -181,6 +186,16 @@ class MockDevice:
         self.set_state(DeviceState.HALT, reset_type)
         if GENCTRL(self.get(GENCTRL)).halt_int_en:
             self.raise_cause(InterruptCause.HALT)
+
+    def function_reset(self) -> None:
+        """What an FLR leaves; the PCI layer has restored its part."""
+        if self.refuse_flr:
+            return
+        self._active = None
+        self._execute(Command.RESET_DEVICE, 0)
+        for register in (SWERR(0), EVLSTATUS(0), CMDSTS(0)):
+            self.set(register)
+        self.flrs += 1
 
     def pump(self, maximum: int = 1 << 20) -> int:
         """Apply posted writes; returns how many."""

@@ -181,7 +181,7 @@ def write(bench: DriverBench, target: str, *pairs: tuple[str, str]) -> str:
         ("dsa0/wq0.5", "type", "iaa", "EINVAL"),
         ("dsa0", "read_buffer_limit", "8", "EPERM"),
         ("dsa0", "max_engines", "8", "EACCES"),
-        ("dsa0", "event_log_size", "64", "EOPNOTSUPP"),
+        ("dsa0", "event_log_size", "64", "EOPNOTSUPP"),  # the mock device has no event log
         ("dsa0/group0.0", "read_buffers_reserved", "8", "EPERM"),
         ("dsa0/group0.0", "work_queues", "wq0.0", "EACCES"),
         ("dsa0/engine0.0", "group_id", "7", "EINVAL"),

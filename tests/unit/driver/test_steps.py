@@ -28,7 +28,8 @@ def test_every_store_has_a_name() -> None:
     fault.step = 2
     assert list(dict.fromkeys(seen)) == [
         "state.log_number", "state.device.command", "state.device.swerr", "state.wq.int_handle", "state.opens_high",
-        "state.open.wq", "state.open.pasid", "state.open.client", "state.open.closing", "state.open.verb",
+        "state.open.wq", "state.open.pasid", "state.open.client", "state.open.file", "state.open.closing",
+        "state.open.faults", "state.open.copy_failures", "state.open.verb",
         "state.channel.resubmit", "state.evl.bits", "state.fault.entry", "state.fault.step", "state.fault.failed",
         "state.fault.number",
     ]  # fmt: skip
