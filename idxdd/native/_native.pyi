@@ -95,6 +95,7 @@ RULE_EVENT: Final[int]
 RULE_FIRST_READ: Final[int]
 RULE_FIRST_WRITTEN: Final[int]
 TRACE_RECORDS_MAX: Final[int]
+ERRORS_KEPT: Final[int]
 TRACE_RECORD_WRITTEN: Final[int]
 TRACE_MEMBER: Final[int]
 TRACE_FAULT_WRITE: Final[int]
@@ -235,6 +236,10 @@ class Engine:
     def trace_read(self, maximum: int = 1024) -> tuple[bytes, int]:
         """At most 16384 packed struct idxdd_trace_record, oldest first, and how many were overwritten unread since the
         last read."""
+    def errors_read(self) -> tuple[bytes, int]:
+        """The same of the last ERRORS_KEPT that did not end well, which are kept whether there is a trace or not."""
+    def wq_counts(self, wq: int) -> tuple[dict[int, int], dict[int, int]]:
+        """Descriptors and members that came to an end: by opcode (63: 63 and above), and by status where it is not 0x01."""
     # interrupts: effective at once
     def vector_config(self, vector: int, semaphore: str, pending: Buffer, pending_offset: int) -> None:
         """`vector`: global = device * 32 + entry; `semaphore`: name for sem_open; `pending`: the device's idxdd_mmio

@@ -266,6 +266,12 @@ class FakeEngine:
     def trace_off(self) -> int:
         return self._request("trace_off")
 
+    def errors_read(self) -> tuple[bytes, int]:
+        return b"", 0
+
+    def wq_counts(self, wq: int) -> tuple[dict[int, int], dict[int, int]]:
+        return {}, {}
+
     def trace_read(self, maximum: int = 1024) -> tuple[bytes, int]:
         """Nothing was executed."""
         return b"", 0

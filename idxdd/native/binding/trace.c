@@ -37,17 +37,63 @@ static PyObject *Engine_trace_read(EngineObject *self, PyObject *args)
     return Py_BuildValue("(NK)", records, (unsigned long long)dropped);
 }
 
+static PyObject *Engine_errors_read(EngineObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct idxdd_trace_record records[IDXDD_ERRORS_KEPT];
+    uint64_t dropped;
+    uint32_t n = idxdd_engine_errors_read(self->engine, records, IDXDD_ERRORS_KEPT, &dropped);
+    return Py_BuildValue("(y#K)", (const char *)records, (Py_ssize_t)(n * sizeof *records), (unsigned long long)dropped);
+}
+
+static PyObject *counts(const uint64_t *count, uint32_t size)
+{
+    PyObject *found = PyDict_New();
+    for (uint32_t i = 0; found && i < size; i++) {
+        if (!count[i])
+            continue;
+        PyObject *key = PyLong_FromUnsignedLong(i), *value = PyLong_FromUnsignedLongLong(count[i]);
+        if (!key || !value || PyDict_SetItem(found, key, value) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    return found;
+}
+
+static PyObject *Engine_wq_counts(EngineObject *self, PyObject *number)
+{
+    unsigned long wq = PyLong_AsUnsignedLong(number);
+    if (PyErr_Occurred())
+        return NULL;
+    if (wq >= IDXDD_WQS_MAX) {
+        PyErr_Format(PyExc_ValueError, "wq: %lu is not below %u", wq, IDXDD_WQS_MAX);
+        return NULL;
+    }
+    struct idxdd_wq_counts found;
+    idxdd_engine_wq_counts(self->engine, (uint32_t)wq, &found);
+    PyObject *operations = counts(found.operation, IDXDD_COUNTED_OPERATIONS);
+    PyObject *statuses = operations ? counts(found.status, IDXDD_COUNTED_STATUSES) : NULL;
+    if (!statuses) {
+        Py_XDECREF(operations);
+        return NULL;
+    }
+    return Py_BuildValue("(NN)", operations, statuses);
+}
+
 PyMethodDef idxdd_trace_methods[] = {
     {"trace_on", (PyCFunction)Engine_trace_on, METH_O, "A new, empty trace of so many records."},
     {"trace_off", (PyCFunction)Engine_trace_off, METH_NOARGS, "No trace any more."},
     {"trace_read", (PyCFunction)Engine_trace_read, METH_VARARGS, "Packed records, oldest first, and how many were lost."},
+    {"errors_read", (PyCFunction)Engine_errors_read, METH_NOARGS, "The same of the last errors."},
+    {"wq_counts", (PyCFunction)Engine_wq_counts, METH_O, "Ends by opcode, and by status where it is not 0x01."},
     {NULL},
 };
 
 int idxdd_bind_trace(PyObject *module)
 {
     static const struct { const char *name; long value; } constants[] = {
-        {"TRACE_RECORDS_MAX", IDXDD_TRACE_RECORDS_MAX}, {"TRACE_RECORD_WRITTEN", IDXDD_TRACE_RECORD_WRITTEN},
+        {"TRACE_RECORDS_MAX", IDXDD_TRACE_RECORDS_MAX}, {"ERRORS_KEPT", IDXDD_ERRORS_KEPT},
+        {"TRACE_RECORD_WRITTEN", IDXDD_TRACE_RECORD_WRITTEN},
         {"TRACE_MEMBER", IDXDD_TRACE_MEMBER}, {"TRACE_FAULT_WRITE", IDXDD_TRACE_FAULT_WRITE}, {"TRACE_PRIV", IDXDD_TRACE_PRIV},
         {"TRACE_DROPPED", IDXDD_TRACE_DROPPED}, {"TRACE_AGENT", IDXDD_TRACE_AGENT},
         {"WHY_NONE", IDXDD_WHY_NONE}, {"WHY_CARRIED_OUT", IDXDD_WHY_CARRIED_OUT}, {"WHY_MEMBER_FAILED", IDXDD_WHY_MEMBER_FAILED},

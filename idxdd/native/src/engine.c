@@ -531,6 +531,8 @@ struct idxdd_engine *idxdd_engine_new(const struct idxdd_engine_options *options
         return NULL;
     e->options = *options;
     e->spin_ns = options->spin_us * 1000u;
+    e->errors.size = IDXDD_ERRORS_KEPT;
+    e->errors.record = e->error;
     for (uint32_t i = 0; i < IDXDD_WQS_MAX; i++)
         e->wq[i].statistics = &options->published->wq[i];
     for (uint32_t i = 0; i < IDXDD_CONTEXTS; i++)
@@ -596,6 +598,14 @@ void idxdd_engine_free(struct idxdd_engine *e)
 
 int idxdd_engine_exit_bell(const struct idxdd_engine *e) { return e->exit_bell; }
 struct idxdd_interrupts *idxdd_engine_interrupts(struct idxdd_engine *e) { return &e->interrupts; }
+
+void idxdd_engine_wq_counts(const struct idxdd_engine *e, uint32_t wq, struct idxdd_wq_counts *out)
+{
+    for (uint32_t i = 0; i < IDXDD_COUNTED_OPERATIONS; i++)
+        out->operation[i] = atomic_load_explicit(&e->wq[wq].operations[i], memory_order_relaxed);
+    for (uint32_t i = 0; i < IDXDD_COUNTED_STATUSES; i++)
+        out->status[i] = atomic_load_explicit(&e->wq[wq].statuses[i], memory_order_relaxed);
+}
 
 void idxdd_engine_statistics(const struct idxdd_engine *e, struct idxdd_engine_statistics *out)
 {

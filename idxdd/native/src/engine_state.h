@@ -90,6 +90,14 @@ struct context {
     uint32_t vector;
 };
 
+/* Trace records, the oldest overwritten; see tracer.h for who writes what, and in which order. */
+struct record_ring {
+    uint64_t size;
+    struct idxdd_trace_record *record;
+    _Alignas(64) _Atomic uint64_t claimed, tail;
+    _Alignas(64) uint64_t head;
+};
+
 struct portal {
     struct idxdd_portal_client *client;     /* mapped read-only for us in effect: we never write it */
     struct idxdd_portal_device *device;
@@ -138,6 +146,7 @@ struct wq {
     uint64_t oldest, oldest_at;      /* what oldest_unfinished() said of oldest_pasid when `ended` was oldest_at; 0: nothing yet */
     uint32_t oldest_pasid;
     uint64_t deeds;                  /* accepted, advanced, granted, answered: a turn that did none of these was in vain */
+    _Atomic uint64_t operations[IDXDD_COUNTED_OPERATIONS], statuses[IDXDD_COUNTED_STATUSES]; /* the device loop reads them */
     uint8_t enabled;                 /* accepts */
     uint32_t draining;               /* contexts in CONTEXT_DRAINING */
     uint64_t turn_bytes, turn_completed;
@@ -211,6 +220,8 @@ struct idxdd_engine {
     uint64_t events_sent;
     struct tracer *tracer;           /* NULL: no trace (trace.c) */
     uint64_t trace_id;               /* the last one given */
+    struct record_ring errors;
+    struct idxdd_trace_record error[IDXDD_ERRORS_KEPT];
     uint8_t group_engine[IDXDD_DEVICES_MAX * IDXDD_GROUPS_PER_DEVICE_MAX]; /* whose turn it was */
 
     struct idxdd_agent *agents;
@@ -361,6 +372,7 @@ void trace_interrupt(struct idxdd_engine *e, const struct context *c);
 void trace_rule(struct idxdd_engine *e, const struct context *c, uint32_t rule);
 void trace_dropped(struct idxdd_engine *e, const struct context *c);
 void trace_ended(struct idxdd_engine *e, const struct portal *p, struct context *c);
+void error_ended(struct idxdd_engine *e, const struct portal *p, const struct context *c); /* whether there is a tracer or not */
 void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct context *c);
 void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
 

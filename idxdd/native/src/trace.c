@@ -179,7 +179,7 @@ static uint8_t why_of(const struct context *c)
 
 /* ---- records ------------------------------------------------------------------------------------------------------------------------ */
 
-static void push(struct tracer *t, const struct idxdd_trace_record *record)
+static void push(struct record_ring *t, const struct idxdd_trace_record *record)
 {
     uint64_t n = atomic_load_explicit(&t->tail, memory_order_relaxed), words[WORDS];
     _Atomic uint64_t *to = (_Atomic uint64_t *)&t->record[n % t->size];
@@ -193,7 +193,7 @@ static void push(struct tracer *t, const struct idxdd_trace_record *record)
 
 static bool was_told(const struct context *c) { return c->report == DRAIN_LOGGED || c->report == BATCH_LOGGED || c->report == RECORD_FAULT; }
 
-static void put(struct idxdd_engine *e, const struct portal *p, const struct context *c, struct trace_notes *notes, uint8_t why)
+static struct idxdd_trace_record record_of(const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
 {
     const struct idxdd_operation *op = &c->op;
     bool batch = idxdd_opcode(op->desc) == OP_BATCH;
@@ -215,7 +215,32 @@ static void put(struct idxdd_engine *e, const struct portal *p, const struct con
         memcpy(record.record, notes->record, 32);
     else
         idxdd_record(op, record.record);
-    push(e->tracer, &record);
+    return record;
+}
+
+static void put(struct idxdd_engine *e, const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
+{
+    struct idxdd_trace_record record = record_of(p, c, notes, why);
+    push(&e->tracer->ring, &record);
+}
+
+/* It did not end well: kept apart, so that the last errors can be asked for without a trace. */
+void error_ended(struct idxdd_engine *e, const struct portal *p, const struct context *c)
+{
+    const struct idxdd_operation *op = &c->op;
+    bool faulted = op->fault_address && why_of(c) >= IDXDD_WHY_FAULT;
+    struct trace_notes untraced = {
+        .fault_address = faulted ? op->fault_address : 0, .operand = faulted ? op->fault_operand : 0,
+        .flags = (uint8_t)((c->in_batch ? IDXDD_TRACE_MEMBER : 0) | (faulted && op->fault_write ? IDXDD_TRACE_FAULT_WRITE : 0)
+                           | (c->record_written ? IDXDD_TRACE_RECORD_WRITTEN : 0)),
+        .batch = c->in_batch,
+    };
+    struct trace_notes notes = c->traced ? *notes_of(e, c) : untraced;
+    if (!notes.written_ns)
+        notes.written_ns = engine_now_ns();
+    struct idxdd_trace_record record = record_of(p, c, &notes, why_of(c));
+    record.batch = c->traced ? notes.batch : 0;
+    push(&e->errors, &record);
 }
 
 /* It has ended: by itself, or by a rule. */
@@ -256,7 +281,7 @@ void trace_never_begun(struct idxdd_engine *e, const struct portal *p, const uin
         .wq = (uint8_t)p->wq, .why = IDXDD_WHY_ABORTED, .flags = p->priv ? IDXDD_TRACE_PRIV : 0,
     };
     memcpy(record.desc, desc, 64);
-    push(e->tracer, &record);
+    push(&e->tracer->ring, &record);
 }
 
 /* ---- on, off ------------------------------------------------------------------------------------------------------------------------ */
@@ -302,20 +327,17 @@ uint32_t idxdd_engine_trace_on(struct idxdd_engine *e, uint32_t records)
         return 0;
     }
     memset(tracer, 0, offsetof(struct tracer, notes)); /* the rest is written before it is read */
-    tracer->size = records;
+    tracer->ring.size = records;
+    tracer->ring.record = tracer->record;
     tracer->steady = cycles_are_steady();
     return swap(e, tracer);
 }
 
 uint32_t idxdd_engine_trace_off(struct idxdd_engine *e) { return swap(e, NULL); }
 
-uint32_t idxdd_engine_trace_read(struct idxdd_engine *e, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped)
+static uint32_t pull(struct record_ring *t, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped)
 {
-    struct tracer *t = e->tracer_set;
     uint32_t n = 0;
-    *dropped = 0;
-    if (!t)
-        return 0;
     uint64_t tail = atomic_load_explicit(&t->tail, memory_order_acquire); /* partner: push */
     while (n < maximum && t->head != tail) {
         if (tail - t->head > t->size) {
@@ -336,4 +358,16 @@ uint32_t idxdd_engine_trace_read(struct idxdd_engine *e, struct idxdd_trace_reco
         t->head++;
     }
     return n;
+}
+
+uint32_t idxdd_engine_trace_read(struct idxdd_engine *e, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped)
+{
+    *dropped = 0;
+    return e->tracer_set ? pull(&e->tracer_set->ring, out, maximum, dropped) : 0;
+}
+
+uint32_t idxdd_engine_errors_read(struct idxdd_engine *e, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped)
+{
+    *dropped = 0;
+    return pull(&e->errors, out, maximum, dropped);
 }

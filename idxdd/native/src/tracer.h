@@ -2,6 +2,7 @@
  *
  * Who writes what   the engine: notes, records, `claimed`, `tail`. The device loop: `head`. The ring is made by the loop and handed over by a
  *                   request; it is the loop's again with the acknowledgement of the next one.
+ * Errors            the last of them go to a ring of their own, in the engine, whether there is a tracer or not.
  * Order             claimed = n + 1; release fence; record n; tail = n + 1 (release). The reader copies record n, acquire fence, looks at
  *                   claimed: what was claimed a ring's length further was being overwritten, and counts as lost.
  */
@@ -21,9 +22,7 @@ struct trace_notes {
 };
 
 struct tracer {
-    uint64_t size;
-    _Alignas(64) _Atomic uint64_t claimed, tail;
-    _Alignas(64) uint64_t head;
+    struct record_ring ring;
     /* the clock: CLOCK_MONOTONIC by the cycle counter, compared again every few milliseconds; never backwards */
     uint64_t base_ns, base_cycles, nanoseconds_per_cycle; /* 32.32; 0: the clock itself is read */
     uint64_t last_ns;

@@ -142,6 +142,11 @@ const struct idxdd_portal_device *idxdd_engine_portal_page(const struct idxdd_en
 struct idxdd_interrupts *idxdd_engine_interrupts(struct idxdd_engine *engine);
 
 struct idxdd_engine_statistics { uint64_t visits, sleeps, spin_ns, contexts, parked, exits, requests, finished; };
+#define IDXDD_COUNTED_OPERATIONS 64u     /* the last one: every opcode from there on */
+#define IDXDD_COUNTED_STATUSES 64u
+/* Descriptors and batch members that came to an end, by opcode; those that did not end with 0x01, by status. */
+struct idxdd_wq_counts { uint64_t operation[IDXDD_COUNTED_OPERATIONS], status[IDXDD_COUNTED_STATUSES]; };
+void idxdd_engine_wq_counts(const struct idxdd_engine *engine, uint32_t wq, struct idxdd_wq_counts *out);
 void idxdd_engine_statistics(const struct idxdd_engine *engine, struct idxdd_engine_statistics *out);
 
 #endif

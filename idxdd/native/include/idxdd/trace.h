@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define IDXDD_TRACE_RECORDS_MAX (1u << 22)
+#define IDXDD_ERRORS_KEPT 256u           /* records of the last errors, kept whether there is a trace or not */
 
 /* What decided how a descriptor ended. The checks carry their row of operations.md 4. */
 enum idxdd_why {
@@ -98,5 +99,9 @@ uint32_t idxdd_engine_trace_off(struct idxdd_engine *engine);
 
 /* The oldest unread records, at most `maximum`, oldest first. Returns how many; *dropped: overwritten unread since the last call. */
 uint32_t idxdd_engine_trace_read(struct idxdd_engine *engine, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped);
+
+/* The same of descriptors and members that did not end well (a status other than 0x01 and 0x02, or a report); aborted ones are not among
+ * them. Without a trace `id`, `batch` and all times but `written_ns` (then: when it ended) are 0. */
+uint32_t idxdd_engine_errors_read(struct idxdd_engine *engine, struct idxdd_trace_record *out, uint32_t maximum, uint64_t *dropped);
 
 #endif
