@@ -4,9 +4,8 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -58,27 +57,6 @@ def test_a_dead_daemon_is_noticed(daemon: RunningDaemon, session: str) -> None:
         out, err = client.communicate(timeout=5)
     assert (client.returncode, out) == (0, "ok\n"), err
     daemon.start()  # removes what its predecessor left
-
-
-@pytest.mark.parametrize("wq", ["dsa0/wq0.0", "dsa0/wq0.1"])
-def test_the_example_is_built_and_moves(daemon: RunningDaemon, tmp_path: Path, wq: str) -> None:
-    """As a reader of clients/examples would: header, static library and nothing else."""
-    library = next((Path(path) for path in installed("lib/libidxdd.a")), None)
-    assert library, "make installs libidxdd.a"
-    source, program = ROOT / "clients" / "examples" / "move.c", tmp_path / "move"
-    assert len(source.read_text().splitlines()) < 80
-    command = [compiler(), "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{library.parents[1] / 'include'}", str(source)]
-    subprocess.run([*command, str(library), "-pthread", "-o", str(program)], check=True, timeout=60)
-    done = run(str(program), wq, "1000000", at=daemon.socket)
-    assert (done.returncode, done.stdout) == (0, f"{wq}: status 0x01, 1000000 bytes, identical\n"), done.stderr
-
-
-def installed(name: str) -> Iterator[str]:
-    """Where the package's C files lie: an editable install keeps them beside the binding, not beside the sources."""
-    for folder in sys.path:
-        found = Path(folder) / "idxdd" / "native" / name
-        if found.exists():
-            yield str(found)
 
 
 # ---- a daemon that answers nonsense ------------------------------------------------------------------------------------------
