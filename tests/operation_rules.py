@@ -25,6 +25,7 @@ class Rules:
     flags: tuple[str, ...]
     cache_controls: tuple[str, ...]
     record: str
+    required: tuple[str, ...]
     reserved: tuple[str, ...]
 
     def offending(self, flags: int) -> int:
@@ -37,6 +38,9 @@ class Rules:
         if f"{bool(flags & CC3):d}{bool(flags & CC2):d}{bool(flags & CC1):d}" in self.cache_controls:
             allowed |= CC
         missing = {"must": (CRAV | RCR) & ~flags, "either": 0 if flags & (RCR | RCI) else RCR, "-": 0}[self.record]
+        for rule in self.required:
+            wanted = [1 << int(bit) for bit in rule.split("/")]
+            missing |= 0 if flags & sum(wanted) else wanted[0]
         return flags & ~allowed | missing
 
     def is_reserved(self, byte: int, flags: int) -> bool:
@@ -59,7 +63,7 @@ def rules() -> Iterator[Rules]:
             opcode = Opcode[name]
             assert opcode == int(code, 16)
             flags, cache_controls, record, reserved = (tuple(column.split()) for column in columns)
-            yield Rules(opcode, flags, cache_controls, record[0], reserved)
+            yield Rules(opcode, flags, cache_controls, record[0], record[1:], reserved)
 
 
 def check_flags(row: Rules, execute: Execute, completion_addr: int) -> None:

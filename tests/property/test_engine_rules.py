@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from engine_bench import GENCAP, OPCAP, bench
+from engine_bench import GENCAP, bench
+from engine_bench import OPCAP as OPCAP_PLAIN
 from operation_limits import COMPLETION, LIMITS, MAX_XFER_SHIFT, REGION_BYTES, REGIONS, Limit
 from operation_rules import Rules, check_flags, check_reserved, rules
 
@@ -13,6 +14,7 @@ from idxdd.spec import registers
 from idxdd.spec.codes import CompletionStatus, Opcode
 from idxdd.spec.records import CompletionRecord
 
+OPCAP = OPCAP_PLAIN | 1 << 0x21 | 0xF << 0x23
 PAGE = 4096
 VISITS_MAX = 1000
 GENCAP_FULL = registers.GENCAP(GENCAP).replace(durable_write=True).raw
@@ -36,7 +38,11 @@ every_operation = pytest.mark.parametrize(
 def engine(pages: Iterable[int]) -> Iterator[Execute]:
     """Executes one descriptor after the other for a client that has these pages; every page request is refused."""
     with bench() as rig:
-        rig.wq(0, gencap=GENCAP_FULL, max_xfer_shift=MAX_XFER_SHIFT, max_batch_shift=5, bof=True, pasid_en=False)
+        rig.wq(
+            0, gencap=GENCAP_FULL, opcfg=[OPCAP, 0, 0, 0], max_xfer_shift=MAX_XFER_SHIFT, max_batch_shift=5, bof=True,
+            pasid_en=False,
+            idcap=registers.IDCAP.encode(suppress_drain=True).raw,
+        )  # fmt: skip
         rig.engine.handle_config(0, 0, 1)
         client = rig.client(0, 2, size=0)
         windows = {page: client.map(page, b"") for page in pages}

@@ -21,7 +21,7 @@ def execute(desc: bytes, limits: reference.Limits = LIMITS) -> CompletionRecord:
     """Nothing but the record is there; all zero if none was written."""
     memory = reference.Memory()
     memory.map(COMPLETION, 32)
-    reference.execute(desc, memory, limits)
+    reference.execute(desc, memory, limits, domains=reference.Domains(2, {}, {2: memory}))
     return CompletionRecord.unpack(memory.read(COMPLETION, 32))
 
 

@@ -9,14 +9,16 @@ from idxdd.spec.codes import CompletionStatus, Opcode
 from idxdd.spec.records import InvalidFlagsRecord
 from idxdd.spec.registers import GENCAP
 from idxdd.testing import vectors
-from idxdd.testing.reference import Limits, Memory, crc, execute
+from idxdd.testing.reference import ALL_OPCODES, Limits, Memory, crc, execute
 
 DOCUMENT = vectors.load(Path(__file__).parents[2] / "golden" / "vectors.json")
 GENCAP_OF_VECTORS = GENCAP.encode(
     block_on_fault=True, overlap_copy=True, cache_control=True, dest_readback=True, drain_readback=True, fill16=True,
     crc64=True, fault_info=True, translation_fetch_stride=True, max_xfer_shift=31, max_batch_shift=10,
 )  # fmt: skip
-LIMITS = Limits(GENCAP_OF_VECTORS, max_xfer_shift=21, max_batch_shift=4)
+LIMITS = Limits(
+    GENCAP_OF_VECTORS, opcfg=ALL_OPCODES & ~(0x7D << 0x21), max_xfer_shift=21, max_batch_shift=4
+)  # no other domains
 COMPLETION, BUFFERS, STRIDE = 0x10000, 0x100_0000, 0x100_0000
 MOVES = [case for case in vectors.cases(DOCUMENT) if case.vector["opcode"] == Opcode.MEMMOVE]
 CASES = [pytest.param(case, id=case.id) for case in vectors.cases(DOCUMENT)]
