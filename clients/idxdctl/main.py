@@ -18,6 +18,7 @@ from idxdctl import (
     delta,
     doctor,
     explain,
+    inject,
     metrics,
     observe,
     protect,
@@ -109,7 +110,23 @@ def ping(
         print(f"{wq}: {count} round trips, " + ", ".join(f"{name[:-3]} {value:.1f}" for name, value in found.items()) + " µs")
 
 
-for part in (accfg, data, crcs, delta, protect, batchfile, observe, explain, top, metrics, stress, act, doctor, completion):
+for part in (
+    accfg,
+    data,
+    crcs,
+    delta,
+    protect,
+    batchfile,
+    observe,
+    explain,
+    top,
+    metrics,
+    stress,
+    act,
+    inject,
+    doctor,
+    completion,
+):
     part.register(app)
 
 

@@ -60,6 +60,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """A list of 1 to `count_max` integers from 0 to `maximum`."""
+
+    count_max: int
+    maximum: int
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, list) or not 0 < len(value) <= self.count_max:
+            return f"must be a list of 1 to {self.count_max} integers"
+        wrong = (Number(0, self.maximum).problem(member) for member in value)
+        return next((f"holds a member that {rule}" for rule in wrong if rule), None)
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or false."""
 
@@ -132,7 +146,7 @@ def _widest(value: object) -> str | None:
     return None
 
 
-Kind = Number | Text | Flag | Document | Pairs
+Kind = Number | Numbers | Text | Flag | Document | Pairs
 
 NAME = Text(64)
 OBJECT = Number(1, 2**32 - 1)
@@ -200,7 +214,17 @@ OPS: dict[str, Op] = {
     "remove": Op({"device": NAME}),
     "insert": Op({"device": NAME}),
     "revoke": Op({"device": NAME}, {"handle": Number(0, 2**16 - 1), "wq": NAME}),
+    "trace_on": Op({"size": Number(64, 1 << 20)}),
+    "trace_off": Op(optional={"discard": Flag()}),
+    "trace": Op(optional={"position": Number(0, REQUEST_ID_MAX), "last": Number(1, 1 << 20)}),
+    "errors": Op(optional={"last": Number(1, 1024)}),
+    "owners": Op(optional={"after": Number(0, 1 << 20)}),
+    "locate": Op({"portal": Number(0, 2**16 - 1), "addresses": Numbers(16, 2**64 - 1)}),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),
+    "inject": Op({"rules": Document()}),
+    "inject_list": Op(),
+    "inject_remove": Op(optional={"id": Number(1, 2**32 - 1)}),
+    "inject_dry_run": Op({"rules": Document()}, {"descriptors": Document()}),
 }
 
 
@@ -327,7 +351,7 @@ def encode_error(request_id: int, code: str, text: str) -> bytes:
 
 def parse_answer(payload: bytes) -> Answer:
     """The answer in a frame. BadFrame: it is none."""
-    frame = decode(payload)
+    frame = decode(payload, bytes_max=FRAME_BYTES_MAX)  # pages of the trace are binary
     request_id, ok, error = frame.get("id"), frame.get("ok"), frame.get("error")
     if not isinstance(request_id, int) or set(frame) not in ({"id", "ok"}, {"id", "error"}):
         raise BadFrame("frame is not an answer")

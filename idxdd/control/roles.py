@@ -33,11 +33,18 @@ NEEDS: dict[str, Role] = {
     "kick": Role.ADMIN,
     "reload": Role.ADMIN,
     "regs": Role.ADMIN,
+    "inject": Role.ADMIN,
+    "inject_list": Role.ADMIN,
+    "inject_remove": Role.ADMIN,
+    "inject_dry_run": Role.ADMIN,
     "halt": Role.ADMIN,
     "bus_reset": Role.ADMIN,
     "remove": Role.ADMIN,
     "insert": Role.ADMIN,
     "revoke": Role.ADMIN,
+    "trace_on": Role.ADMIN,
+    "trace_off": Role.ADMIN,
+    "trace": Role.ADMIN,
 }
 """Operations that need more than Role.USER; opening a kernel WQ needs KERNEL_CHANNEL besides."""
 

@@ -10,7 +10,7 @@ Resets           Reset Device is a command. The others (FLR, warm, cold) take ef
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from typing_extensions import Buffer
@@ -77,6 +77,8 @@ class Device:
         self.faults = self.records_lost = 0
         self._dropped: dict[int, int] = {}
         self.perfmon = Perfmon(self.registers, self.interrupts, port, self.wqs, self._dropped)
+        self.injected: Callable[[Exit], None] = lambda exit: None
+        """Fault injection: the engine met a descriptor of a rule about the device as a whole."""
         self.resets = self._resetting = 0
         self.present = True
         port.register(index, self)
@@ -210,6 +212,8 @@ class Device:
         elif exit.kind == native.EXIT_ERROR:
             report = report_of(exit, CompletionStatus(exit.status), exit.wq % WQS_PER_DEVICE)
             self.errors.report_exit(report, exit, lambda: self.port.resume(exit, native.RESUME_FINISH))
+        elif exit.kind == native.EXIT_INJECTED:
+            self.injected(exit)
         else:
             assert exit.kind == native.EXIT_OVERFLOW, f"{self.name}: exit of kind {exit.kind}"
             self._overflow(exit)

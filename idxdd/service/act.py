@@ -75,6 +75,12 @@ def _remove(daemon: "Daemon", session: "Session", device: str) -> Steps:
     """Surprise removal; answered when the driver has unbound the device."""
     victim = _present(daemon, device)
     _say(daemon, session, victim, "removed")
+    yield from removal(daemon, victim)
+    return {"device": device}, []
+
+
+def removal(daemon: "Daemon", victim: Device) -> Steps:
+    """The device goes; over when the driver has unbound it."""
 
     def wait(resume: Resume, _fail: Fail) -> None:
         victim.remove(lambda: resume(None))
@@ -82,7 +88,6 @@ def _remove(daemon: "Daemon", session: "Session", device: str) -> Steps:
     yield wait
     yield daemon.link.verb("bus_event", device=victim.index)
     yield daemon.link.verb("disable_device", device=victim.index)
-    return {"device": device}, []
 
 
 def _insert(daemon: "Daemon", session: "Session", device: str) -> Steps:
@@ -91,13 +96,18 @@ def _insert(daemon: "Daemon", session: "Session", device: str) -> Steps:
     if victim.present:
         raise Refused("EEXIST", f"device: {device} was not removed")
     _say(daemon, session, victim, "inserted")
+    yield from insertion(daemon, victim)
+    return {"device": device, "state": victim.state.name}, []
+
+
+def insertion(daemon: "Daemon", victim: Device) -> Steps:
+    """The device returns; over when the driver has probed it."""
 
     def wait(resume: Resume, _fail: Fail) -> None:
         victim.insert(lambda: resume(None))
 
     yield wait
     yield daemon.link.verb("disable_device", device=victim.index)
-    return {"device": device, "state": victim.state.name}, []
 
 
 def _revoke(daemon: "Daemon", session: "Session", device: str, handle: int | None = None, wq: str | None = None) -> Steps:

@@ -19,10 +19,11 @@ from idxdd.control.configfile import BadConfigFile, read_config
 from idxdd.control.exitcodes import ExitCode
 from idxdd.control.protocol import BadFrame, Request
 from idxdd.device.device import Device
+from idxdd.device.faults import BadRule, Rule
 from idxdd.device.profilefile import load as load_profile
 from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import STOP_ABORT, Words
-from idxdd.service import admin, reports
+from idxdd.service import admin, faults, reports
 from idxdd.service.buffers import refusal
 from idxdd.service.ending import end_portals
 from idxdd.service.failure import DaemonFailed, as_failure
@@ -42,6 +43,7 @@ from idxdd.service.settings import Resolved, Settings
 from idxdd.service.spawn import Spawned
 from idxdd.service.supervisor import Supervisor
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, run
+from idxdd.service.trace import Tracing
 from idxdd.service.watchdog import Watchdog, period_s
 from idxdd.service.windows import Windows
 from idxdd.shm.closed import Closed
@@ -97,7 +99,10 @@ class Daemon:
         self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self.pages.clients)
+        self.tracing = Tracing(self.port)
         self.windows = Windows()
+        self._rules = _read_rules(self.settings.inject)
+        self.faults = faults.arm(self)
         self._copied: dict[int, int] = {}
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
         self._supervisor = Supervisor(
@@ -197,6 +202,7 @@ class Daemon:
             "generation": self.generation,
             "state": self._state.name,
             "quirks": self.settings.quirks,
+            "later": self.settings.later,
             "devices": self.hardware.handed,
             "channels": [channel.arguments() for channel in channels],
         }
@@ -223,6 +229,12 @@ class Daemon:
 
     def _announce(self) -> None:
         self._ready = True
+        try:
+            self.faults.add(self._rules)
+        except BadRule as error:
+            return self._fail(DaemonFailed(f"{self.settings.inject}: {error}", ExitCode.BAD_CONFIGURATION))
+        for rule in self._rules:
+            self.log.warning(f"fault rule: {rule}")
         self.log.info(f"ready: {', '.join(self.devices)} at {self._listener.path}", instance=self.settings.instance)
         sd_notify(f"READY=1\nMAINPID={os.getpid()}")
         ready_fd(self.settings.ready_fd)
@@ -273,7 +285,11 @@ class Daemon:
         self._later.append(resume)
 
     def _ask(self, what: str, number: int, done: Callable[[], None]) -> None:
-        """idxdd-irq wants a channel closed ("fence"), has swept it ("fenced"), wants its own portal back ("reopen")."""
+        """idxdd-irq wants a channel closed ("fence"), has swept it ("fenced"), wants its own portal back ("reopen"), or a
+        device's function reset ("flr")."""
+        if what == "flr":
+            device = next(device for device in self.devices.values() if device.index == number)
+            return device.reset(ResetType.FLR, then=done) if device.present else done()
         channel = self.channels.get(number)
         if channel is None or what not in ("fence", "fenced", "reopen"):
             return done()  # its owner is gone: nothing can come of it any more
@@ -321,6 +337,13 @@ class Daemon:
             return (yield from OPERATIONS[request.op](self, session, **request.arguments))
         except OSError as error:  # no descriptors left: the client's request fails, not the daemon
             raise refusal(error, request.op) from None
+
+
+def _read_rules(path: str | None) -> list[Rule]:
+    try:
+        return [] if path is None else faults.read_rules(path)
+    except BadRule as error:
+        raise DaemonFailed(f"fault rules {error}", ExitCode.BAD_CONFIGURATION) from None
 
 
 def _read_config(path: str | None, log: Log) -> Any:

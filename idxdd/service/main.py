@@ -26,19 +26,22 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", metavar="FILE", help="accel-config's JSON (default: one device, four work queues)")
     serve.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
     serve.add_argument("--ready-fd", type=int, metavar="N", help="write a byte to this descriptor when ready")
+    serve.add_argument("--inject", metavar="FILE", help="fault rules in force from the start (docs/testing.md)")
     _settings_options(serve)
     serve.add_argument("--die-with-parent", action="store_true", help=argparse.SUPPRESS)
     run = commands.add_parser("run", help="run a command with a private instance around it")
     run.add_argument("--instance", metavar="NAME", help="name of the private instance (default: a unique one)")
     run.add_argument("--config", metavar="FILE", help="accel-config's JSON")
     run.add_argument("--spin-us", type=int, metavar="US", help="how long the engine looks for work before it sleeps")
+    run.add_argument("--inject", metavar="FILE", help="fault rules in force from the start (docs/testing.md)")
     _device_option(run)
+    _driver_options(run)
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
     config = commands.add_parser("config", help="show a daemon's settings").add_subparsers(dest="config", required=True)
     show = config.add_parser("show", help="each setting as a daemon started now would have it")
     show.add_argument("--origin", action="store_true", help="say where each value comes from")
     show.add_argument("--json", action="store_true", help="print JSON")
-    for option in ("--instance", "--socket", "--config", "--spin-us"):
+    for option in ("--instance", "--socket", "--config", "--inject", "--spin-us"):
         show.add_argument(option, help=argparse.SUPPRESS)
     _settings_options(show)
     _profile_parser(commands)
@@ -55,9 +58,14 @@ def _parser() -> argparse.ArgumentParser:
 def _settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: IDXDD_SETTINGS, else by user)")
     _device_option(parser)
-    parser.add_argument("--quirk", action="append", metavar="DEF-NN", help="reproduce a known defect of the driver; repeat it")
+    _driver_options(parser)
     parser.add_argument("--log-level", metavar="LEVEL", help="error, warning, notice, info or debug")
     parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
+
+
+def _driver_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quirk", action="append", metavar="DEF-NN", help="reproduce a known defect of the driver; repeat it")
+    parser.add_argument("--later", action="append", metavar="NAME", help="do as later versions of the driver do; repeat it")
 
 
 def _profile_parser(commands: Any) -> None:
@@ -104,7 +112,10 @@ def _run(options: argparse.Namespace) -> int:
     if not command:
         fail("run: no command: idxdd run -- COMMAND ...")
         return ExitCode.USAGE
-    return run(command, instance=options.instance, config=options.config, spin_us=options.spin_us, devices=options.device)
+    return run(
+        command, instance=options.instance, config=options.config, spin_us=options.spin_us, devices=options.device,
+        quirks=options.quirk, later=options.later, inject=options.inject,
+    )  # fmt: skip
 
 
 def _service(options: argparse.Namespace) -> int:
@@ -130,8 +141,10 @@ def _resolve(options: argparse.Namespace) -> Resolved:
         "daemon.instance": options.instance,
         "daemon.socket": options.socket,
         "daemon.config": options.config,
+        "daemon.inject": options.inject,
         "daemon.devices": options.device,
         "daemon.quirks": options.quirk,
+        "daemon.later": options.later,
         "daemon.spin_us": None if options.spin_us is None else str(options.spin_us),
         "log.level": options.log_level,
         "log.format": options.log_format,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.control.protocol import VERSION
 from idxdd.device.device import Device
-from idxdd.service import admin, agents, portals, reports, sessions, windows
+from idxdd.service import admin, agents, faults, portals, reports, sessions, windows
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
@@ -93,4 +93,5 @@ OPERATIONS: dict[str, Operation] = {
     "regs": _regs,
     **windows.OPERATIONS,
     **admin.OPERATIONS,
+    **faults.OPERATIONS,
 }

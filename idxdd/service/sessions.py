@@ -20,6 +20,7 @@ from idxdd.control.roles import Peer, Role, identify
 from idxdd.service import agents, portals, windows
 from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
+from idxdd.service.owners import Owners
 from idxdd.service.pace import Pace
 from idxdd.service.portals import CHANNEL_SIZE, Portal
 from idxdd.service.settings import Settings
@@ -245,6 +246,7 @@ class Sessions:
         self._daemon = daemon
         self._publish = published_clients
         self._by_pasid: dict[int, Session] = {}
+        self.owners = Owners()
         self._next_pasid = PASID_FIRST
         self._next_number = 1
         self._held: dict[tuple[int, str], int] = {}
@@ -302,6 +304,7 @@ class Sessions:
         self._next_number += 1
         self._by_pasid[session.pasid] = session
         self._count(peer.uid, "sessions", +1)
+        self._daemon.faults.clients_changed()
         self._daemon.loop.timers.call_later(HELLO_S, session.end_unless_greeted)
 
     def _free_pasid(self) -> int:
@@ -315,6 +318,7 @@ class Sessions:
     def ended(self, session: Session) -> None:
         """Everything of it was given back."""
         del self._by_pasid[session.pasid]
+        self._daemon.faults.clients_changed()
         self._count(session.peer.uid, "sessions", -1)
 
     # ---- limits ----------------------------------------------------------------------------------------------------

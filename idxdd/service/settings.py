@@ -11,6 +11,7 @@ from typing import Any
 
 from idxdd.control.address import DEFAULT_INSTANCE, daemon_socket_path
 from idxdd.control.roles import EVERYBODY, Access, Allowed
+from idxdd.driver.later import parse_later
 from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.workqueue import DriverError
 
@@ -54,6 +55,8 @@ class Settings:
     instance: str = DEFAULT_INSTANCE
     socket: str = ""
     config: str | None = None
+    inject: str | None = None
+    """A file of fault rules that are in force from the start."""
     spin_us: int = SPIN_US
     agent_timeout_ms: int = AGENT_TIMEOUT_MS
     """How long a client may take to reach an address of its own, before that is a page fault."""
@@ -64,6 +67,8 @@ class Settings:
     ready_fd: int | None = None
     parent_dies: bool = False
     quirks: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    """What the driver does as its later versions do."""
     devices: tuple[str, ...] = DEVICES_DEFAULT
     """Profile of dsa0, of dsa1, ...: a name of the package's, or the path of a file."""
 
@@ -134,16 +139,20 @@ def _gid(name: str) -> int:
     return grp.getgrnam(name).gr_gid
 
 
-def _quirks(value: Any) -> tuple[str, ...]:
-    """Names of the driver's defects to reproduce; the environment has them between commas."""
-    names = [part for part in value.split(",") if part] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{value!r:.60} must be a list of names such as DEF-02")
-    try:
-        parse_quirks(names)
-    except DriverError as error:
-        raise ValueError(error.text.removeprefix("quirks: ")) from None
-    return tuple(names)
+def _named(parse: Callable[[Any], object], example: str) -> Callable[[Any], tuple[str, ...]]:
+    """Names that the driver knows: its defects, its later behaviour; the environment has them between commas."""
+
+    def names(value: Any) -> tuple[str, ...]:
+        listed = [part for part in value.split(",") if part] if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise ValueError(f"{value!r:.60} must be a list of names such as {example}")
+        try:
+            parse(listed)
+        except DriverError as error:
+            raise ValueError(error.text.partition(": ")[2]) from None
+        return tuple(listed)
+
+    return names
 
 
 def _devices(value: Any) -> tuple[str, ...]:
@@ -196,10 +205,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.instance", "IDXDD_INSTANCE", _text(INSTANCE, "1 to 32 of A-Z a-z 0-9 _ -"), DEFAULT_INSTANCE),
     Setting("daemon.socket", "IDXDD_SOCKET", _path, ""),
     Setting("daemon.config", "IDXDD_CONFIG", _path, None),
+    Setting("daemon.inject", "IDXDD_INJECT", _path, None),
     Setting("daemon.spin_us", "IDXDD_SPIN_US", _number(0, SPIN_US_MAX), None),
     Setting("daemon.agent_timeout_ms", "IDXDD_AGENT_TIMEOUT_MS", _number(1, AGENT_TIMEOUT_MS_MAX), AGENT_TIMEOUT_MS),
     Setting("daemon.devices", "IDXDD_DEVICES", _devices, DEVICES_DEFAULT, repeated="device"),
-    Setting("daemon.quirks", "IDXDD_QUIRKS", _quirks, (), repeated="quirk"),
+    Setting("daemon.quirks", "IDXDD_QUIRKS", _named(parse_quirks, "DEF-02"), (), repeated="quirk"),
+    Setting("daemon.later", "IDXDD_LATER", _named(parse_later, "flr"), (), repeated="later"),
     Setting("log.level", "IDXDD_LOG_LEVEL", _word(*LOG_LEVELS), "info", reloads=True),
     Setting("log.format", "IDXDD_LOG_FORMAT", _word(*LOG_FORMATS), "auto", reloads=True),
     _limit("buffers_max", 0, 65536),
@@ -236,6 +247,7 @@ class Resolved:
             instance=values["daemon.instance"],
             socket=values["daemon.socket"],
             config=values["daemon.config"],
+            inject=values["daemon.inject"],
             spin_us=values["daemon.spin_us"],
             agent_timeout_ms=values["daemon.agent_timeout_ms"],
             log_level=values["log.level"],
@@ -245,6 +257,7 @@ class Resolved:
             ready_fd=ready_fd,
             parent_dies=parent_dies,
             quirks=values["daemon.quirks"],
+            later=values["daemon.later"],
             devices=values["daemon.devices"],
         )
 

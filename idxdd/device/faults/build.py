@@ -62,9 +62,11 @@ class Builder:
         """A page fault: "read", "write", "record", "list" or "readback"."""
         return self._do("fault", access=access, at=at, operand=operand)
 
-    def corrupt(self, *, at: int | None = None, xor: int | None = None, operand: str | None = None) -> Rule:
-        """Success with a wrong byte."""
-        return self._do("corrupt", at=at, xor=xor, operand=operand)
+    def corrupt(
+        self, *, at: int | None = None, bytes: int | None = None, xor: int | None = None, operand: str | None = None
+    ) -> Rule:
+        """Success with wrong bytes."""
+        return self._do("corrupt", at=at, bytes=bytes, xor=xor, operand=operand)
 
     def delay(self, seconds: float | str) -> Rule:
         """Completed so much later."""

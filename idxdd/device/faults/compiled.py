@@ -1,27 +1,25 @@
 """A rule as the engine takes it: struct idxdd_rule (inject.h).
 
-One rule of the language becomes one of the engine's for each client it names (pid, uid), else one; its counts go on over
-an exchange of the engine's table: `progress` says what earlier tables have counted.
+A rule that names clients (pid, uid) becomes one of the engine's for each, which count as one. Its counts go on over an
+exchange of the engine's table: `progress` says what earlier tables have counted.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from idxdd.device.engineport import WQS_PER_DEVICE
-from idxdd.device.faults.counting import splitmix64
-from idxdd.device.faults.possible import operand_of, operations_of
+from idxdd.device.faults.counting import generator_at, threshold
+from idxdd.device.faults.possible import SPECIAL, operations_of
 from idxdd.device.faults.rule import DEVICE_ACTIONS, Rule, What, When
 from idxdd.device.faults.values import NO_MEMBER
-from idxdd.spec.codes import CompletionStatus
+from idxdd.spec.codes import CompletionStatus, Operand
 
 LAYOUT = struct.Struct("<Q4QQQIIIIIIIIQQQQQIIIIQQQIIBBBBI")
 RULE_BYTES = 184
 assert LAYOUT.size == RULE_BYTES
 ANY_PASID = 0xFFFFFFFF
-ADDRESS_LAST = (1 << 64) - 1
 SIZE_LAST = 0xFFFFFFFF
-CHANCE_ALWAYS = 0xFFFFFFFF
 EVERY_OPCODE = (1 << 256) - 1
 QWORD = (1 << 64) - 1
 ANYWHERE, MEMBERS, NOT_MEMBERS = 0, 1, 2
@@ -38,6 +36,7 @@ EFFECTS = {
     "lost": INTERRUPT_LOST,
     "late": INTERRUPT_LATE,
 }
+FIRST_READ, FIRST_WRITTEN = 0xFE, 0xFF
 FLIP = 0xFF
 RESERVED_FLAG = 1 << 6
 """The offending flag of a status invalid_flags that names none: bit 6 is never allowed."""
@@ -67,16 +66,24 @@ def wq_mask(rule: Rule, devices: Iterable[int]) -> int:
 
 
 def compiled(
-    rule: Rule, number: int, devices: Iterable[int], pasid: int | None, added_ns: int, progress: Progress = Progress()
-) -> bytes | None:
-    """The engine's rule; None when no hit is left, or no device of the rule is there."""
-    where, what = rule.where, rule.what
+    rule: Rule, number: int, devices: Iterable[int], pasids: Sequence[int | None], added_ns: int, progress: Progress
+) -> list[bytes]:
+    """The engine's rules, one a PASID, which count as one; none when no hit is left, or nothing of the rule is there."""
     wqs, hits_left = wq_mask(rule, devices), _hits_left(rule.when, progress)
     if not wqs or hits_left == 0:
-        return None
+        return []
+    return [
+        _packed(rule, number, wqs, ANY_PASID if pasid is None else pasid, added_ns, progress, hits_left or 0, also=index > 0)
+        for index, pasid in enumerate(pasids)
+    ]
+
+
+def _packed(
+    rule: Rule, number: int, wqs: int, pasid: int, added_ns: int, progress: Progress, hits_left: int, *, also: bool
+) -> bytes:
+    where, what = rule.where, rule.what
     opcodes = EVERY_OPCODE if any_operation(rule) else sum(1 << opcode for opcode in operations_of(rule))
     addr, size, flags = where.addr, where.size, where.flags
-    mask = (flags.are_set | flags.are_clear) if flags else 0
     scope, member = _scope(rule)
     skip, every = _counted(rule.when, progress)
     effect = EFFECTS.get(what.how or what.action, EVENT)
@@ -84,23 +91,23 @@ def compiled(
         wqs,
         *(opcodes >> 64 * word & QWORD for word in range(4)),
         addr.first if addr else 0,
-        addr.last if addr else ADDRESS_LAST,
+        addr.last if addr else QWORD,
         size.first if size else 0,
         size.last if size else SIZE_LAST,
-        pasid if pasid is not None else ANY_PASID,
-        mask,
+        pasid,
+        flags.are_set | flags.are_clear if flags else 0,
         flags.are_set if flags else 0,
         *member,
         scope,
         added_ns + rule.when.after if rule.when.after else 0,
         skip,
         every,
-        hits_left or 0,
-        splitmix64((rule.when.seed or 0) + progress.matches),
-        CHANCE_ALWAYS if rule.when.chance is None else min(int(rule.when.chance * 2**32), CHANCE_ALWAYS),
+        hits_left,
+        generator_at(rule.when.seed or 0, progress.matches),
+        threshold(rule.when.chance),
         effect,
         number,
-        what.count or 0,
+        (what.bytes if effect == CORRUPT else what.count) or 0,
         what.time or 0,
         what.at or 0,
         0,
@@ -108,9 +115,9 @@ def compiled(
         _offending_flags(what),
         what.status or 0 if effect == STATUS else 0,
         what.result or 0,
-        _operand(rule, effect),
+        _operand(rule.what),
         what.xor or FLIP,
-        0,
+        also,
     )
 
 
@@ -123,10 +130,13 @@ def any_operation(rule: Rule) -> bool:
     return rule.what.action != "status" or rule.what.force
 
 
-def _operand(rule: Rule, effect: int) -> int:
-    if effect not in (FAULT, CORRUPT):
-        return 0
-    return operand_of(rule.what, operations_of(rule)[0])
+def _operand(what: What) -> int:
+    """Operand id, or the one that the operation accesses first."""
+    if what.operand is not None:
+        return Operand[what.operand.upper()]
+    if what.access in SPECIAL:
+        return SPECIAL[what.access]
+    return FIRST_READ if what.access == "read" else FIRST_WRITTEN
 
 
 def _scope(rule: Rule) -> tuple[int, tuple[int, int]]:

@@ -1,20 +1,31 @@
-"""Which matches of a rule are hits. The engine counts its own rules in C (inject.c); this counts for the device loop's.
+"""Which matches of a rule are hits, as the engine counts them (rule_table.c); the device loop counts its own rules here.
 
-Chance           match n of a rule strikes if splitmix64(seed + n) is below the chance: the same rule over the same matches
-                 strikes the same ones, whatever else happens.
+Chance           match n of a rule strikes if number n of its own generator (SplitMix64 from the seed) is below the chance:
+                 the same rule over the same matches strikes the same ones.
 """
 
 from idxdd.device.faults.rule import When
 
 MASK = (1 << 64) - 1
+STEP = 0x9E3779B97F4A7C15
+CHANCE_ALWAYS = (1 << 32) - 1
 
 
-def splitmix64(value: int) -> int:
-    """A number of 64 bits that looks like chance, of any number."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK
-    value = ((value ^ value >> 30) * 0xBF58476D1CE4E5B9) & MASK
-    value = ((value ^ value >> 27) * 0x94D049BB133111EB) & MASK
-    return value ^ value >> 31
+def generator_at(seed: int, match: int) -> int:
+    """State of the generator after so many matches."""
+    return (seed + match * STEP) & MASK
+
+
+def chance_of(state: int) -> int:
+    """Its number there, of 2^32."""
+    state = ((state ^ state >> 30) * 0xBF58476D1CE4E5B9) & MASK
+    state = ((state ^ state >> 27) * 0x94D049BB133111EB) & MASK
+    return (state ^ state >> 31) >> 32
+
+
+def threshold(chance: float | None) -> int:
+    """A chance as the engine takes it, of 2^32."""
+    return CHANCE_ALWAYS if chance is None else min(max(1, int(chance * 2**32)), CHANCE_ALWAYS)
 
 
 def strikes(when: When, match: int, hits: int) -> bool:
@@ -25,9 +36,8 @@ def strikes(when: When, match: int, hits: int) -> bool:
         return match == when.nth
     if when.every is not None:
         return match % when.every == 0
-    if when.chance is not None:
-        return splitmix64((when.seed or 0) + match) < when.chance * 2.0**64
-    return True
+    below = threshold(when.chance)
+    return below == CHANCE_ALWAYS or chance_of(generator_at(when.seed or 0, match)) < below
 
 
 class Counted:

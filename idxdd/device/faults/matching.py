@@ -158,7 +158,9 @@ def outcome(rule: Rule, point: Point) -> str:
         return _fault_outcome(what, desc)
     if what.action == "corrupt":
         operand = operand_of(what, desc.opcode).name.lower()
-        return f"success; byte {what.at or 0} of its {operand} xor {what.xor or FLIP:#04x}"
+        first, count = what.at or 0, what.bytes or 1
+        bytes = f"byte {first}" if count == 1 else f"bytes {first} to {first + count - 1}"
+        return f"success; {bytes} of its {operand} xor {what.xor or FLIP:#04x}"
     return rule_outcome(rule)
 
 

@@ -37,15 +37,8 @@ def check(rule: Rule) -> None:
 
 
 def operations_of(rule: Rule) -> tuple[int, ...]:
-    """Opcodes the rule means. Without `op`: all its action can happen to, in the operand that most of them have."""
-    if rule.where.op is not None:
-        return rule.where.op
-    found = tuple(opcode for opcode in EVERY_OPERATION if happens_to(rule.what, opcode))
-    if rule.what.action in ("fault", "corrupt"):
-        usual = {operand_of(rule.what, opcode) for opcode in found} & {Operand.SOURCE1, Operand.DESTINATION1, RECORD}
-        first = min(usual, default=None)
-        return tuple(opcode for opcode in found if first is None or operand_of(rule.what, opcode) == first)
-    return found
+    """Opcodes the rule means; without `op`, all its action can happen to."""
+    return rule.where.op or tuple(opcode for opcode in EVERY_OPERATION if happens_to(rule.what, opcode))
 
 
 def happens_to(what: What, opcode: int) -> bool:
@@ -134,14 +127,8 @@ def _check_operations(rule: Rule) -> None:
     for opcode in rule.where.op or ():
         if not happens_to(what, opcode):
             raise BadRule(f"{field}: {_why_not(what, code_name(opcode, Opcode))}")
-    found = operations_of(rule)
-    if not found:
+    if not operations_of(rule):
         raise BadRule(f"{field}: {_why_not(what, 'every operation')}")
-    if what.action in ("fault", "corrupt"):
-        accessed = {operand_of(what, opcode): opcode for opcode in found}
-        if len(accessed) > 1:
-            named = ", ".join(f"{operand.name.lower()} of {code_name(op, Opcode)}" for operand, op in sorted(accessed.items()))
-            raise BadRule(f"operand: it would be {named}: write a rule for each")
 
 
 def _why_not(what: What, name: str) -> str:
@@ -190,6 +177,8 @@ def _check_fault(rule: Rule) -> None:
 
 def _check_corrupt(rule: Rule) -> None:
     what = rule.what
+    if what.bytes == 0:
+        raise BadRule("bytes: nothing would be corrupted")
     if what.operand == "completion_record" and (what.at or 0) >= 32:
         raise BadRule(f"at: {what.at} lies behind the end of a completion record of 32 bytes")
     if what.operand != "completion_record":

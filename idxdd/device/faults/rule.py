@@ -113,7 +113,7 @@ ACTIONS: Mapping[str, Action] = {
         ("status",), False, ("result", "bytes", "mask"), ("force",), "ends with this status; nothing is carried out"
     ),
     "fault": Action(("access",), False, ("at", "operand"), (), "a page fault there, with the partial result up to it"),
-    "corrupt": Action((), False, ("at", "xor", "operand"), (), "success, and one byte of the destination is wrong"),
+    "corrupt": Action((), False, ("at", "bytes", "xor", "operand"), (), "success, and bytes of the destination are wrong"),
     "delay": Action(("time",), False, (), (), "carried out at once, its record and interrupt come so much later"),
     "drop": Action((), False, (), (), "carried out, and nobody is told: no record, no interrupt"),
     "reorder": Action(("count", "time"), True, (), (), "completed after so many later ones of its work queue"),

@@ -39,6 +39,10 @@ GOOD: dict[str, dict[str, object]] = {
     "reset_device": {"device": "dsa0"},
     "reload": {},
     "kick": {"pasid": 2},
+    "inject": {"rules": ["do drop", {"do": {"action": "drop"}}]},
+    "inject_list": {},
+    "inject_remove": {"id": 1},
+    "inject_dry_run": {"rules": ["do drop"], "descriptors": ["00" * 64]},
 }
 
 

@@ -49,5 +49,5 @@ def test_a_listed_wq_is_its_users_and_the_administrators() -> None:
 
 def test_every_operation_that_changes_the_device_needs_the_admin_role() -> None:
     """A new one must be thought of here."""
-    changing = {op for op in OPS if op.startswith(("enable", "disable", "load", "config", "reset", "kick", "reload"))}
+    changing = {op for op in OPS if op.startswith(("enable", "disable", "load", "config", "reset", "kick", "reload", "inject"))}
     assert {op for op, role in NEEDS.items() if role is Role.ADMIN} == changing | {"regs"}
