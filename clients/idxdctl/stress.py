@@ -43,6 +43,9 @@ def stress(
     faults: Annotated[bool, typer.Option("--faults", help="Page faults, and records that end in the event log.")] = False,
     every: Annotated[float, typer.Option("--every", min=0.01, help="Seconds between two events of a kind.")] = 0.5,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Nothing accepted may take longer.")] = 60.0,
+    rest: Annotated[
+        float, typer.Option("--rest", min=0, help="Seconds a client rests between two queues: for long runs beside other work.")
+    ] = 0.0,
     json: Json = False,
     socket: Socket = None,
 ) -> None:
@@ -60,6 +63,7 @@ def stress(
         wqs=tuple(wq or ()),
         every_s=every,
         timeout_s=timeout,
+        rest_s=rest,
     )
     if not plan.descriptors and not plan.seconds:
         raise Failed("stress: --descriptors 0 needs --seconds", ExitCode.USAGE)

@@ -22,6 +22,8 @@ from idxdd.control.client import ControlClient, connect
 AGAIN_S: Final = 30.0
 """A device is whole again, and an idxdd-irq there, within this time."""
 LOOK_S: Final = 0.01
+YOUNG_OF: Final = 0.2
+"""Of the killed idxdd-irq, may have had no time to adopt the device. All of them: nobody would ever be served."""
 OFF_S: Final = 0.05
 """A work queue is off so long at most."""
 NOT_NOW: Final = frozenset({"EBUSY", "ENXIO", "EPERM", "EIO", "ENODEV", "ENOENT"})
@@ -92,6 +94,8 @@ class Disturber(threading.Thread):
             if time.monotonic() > deadline:
                 raise IdxdError(f"kill-irq: there was no other idxdd-irq within {AGAIN_S:g} s")
             time.sleep(LOOK_S)
+        if self._rng.random() >= YOUNG_OF:
+            ask(self._connection, "list")  # it has adopted the device
         return "kill-irq"
 
     def _revoke(self) -> str:

@@ -27,7 +27,7 @@ class Held:
 
 def held(pid: int, at_s: float) -> Held | None:
     """None: the process is gone, or not ours to look at."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, LookupError):  # a zombie has no sizes
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
         sizes = [int(status[name].split()[0]) for name in ("RssAnon", "VmRSS")]
         with open(f"/proc/{pid}/maps", "rb") as maps:

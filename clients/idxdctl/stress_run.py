@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from idxd_client import connect as connect_client
 from idxd_client.errors import IdxdError
@@ -54,11 +54,13 @@ class Plan:
     """Between two disturbances of a kind, on the average."""
     timeout_s: float = 60.0
     """Longer than this nothing that was accepted may take."""
+    rest_s: float = 0.0
+    """Of a client between two work queues, on the average."""
 
     def command(self) -> str:
         """What repeats it."""
         words = [f"idxdctl stress --clients {self.clients} --seed {self.seed} --every {self.every_s:g}"]
-        words += [f"--timeout {self.timeout_s:g}"]
+        words += [f"--timeout {self.timeout_s:g}"] + ([f"--rest {self.rest_s:g}"] if self.rest_s else [])
         words += [f"--descriptors {self.descriptors}"] if self.descriptors else []
         words += [f"--seconds {self.seconds:g}"] if self.seconds else []
         words += [f"--{kind}" for kind in KINDS if kind in self.kinds] + [f"--wq {wq}" for wq in self.wqs]
@@ -117,14 +119,35 @@ class Found:
         }
 
 
-class Stress:
-    """One run. `watch(finished)` is called now and then."""
+class Disturbance(Protocol):
+    """A thread that disturbs the daemon until stopped."""
 
-    def __init__(self, plan: Plan, socket: str | None = None, watch: Callable[[int], object] = lambda _finished: None) -> None:
+    kind: str
+    counted: Counter[str]
+    failure: Exception | None
+
+    def start(self) -> None: ...
+    def is_alive(self) -> bool: ...
+    def stop(self) -> None:
+        """Returns when what it did last is undone."""
+
+
+class Stress:
+    """One run. `watch(finished)` is called now and then; `others`: further disturbances; a run ends when they have ended."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        socket: str | None = None,
+        watch: Callable[[int], object] = lambda _finished: None,
+        others: Sequence[Disturbance] = (),
+    ) -> None:
         self.plan = plan
+        self._others = others
         self.found = Found(plan)
         self._socket = socket
         self._watch = watch
+        self._disturbed = bool(DISTURBING & plan.kinds or others)
         self._rng = random.Random(plan.seed)
         self._clients: list[Client] = []
         self._gone: list[Client] = []
@@ -141,6 +164,7 @@ class Stress:
                 raise StressFailed(f"stress: {', '.join(strangers) or 'no work queue'}: not an enabled work queue")
             self._devices = sorted({wq.split("/")[0] for wq in self._wqs} & devices.keys())
             before = all_stats(control)
+            self._alone = before["sessions"] == 1  # nobody else is connected: what is left at the end is ours
             self.found.names = (names_of(control.hello["instance"]), 0)
             self.found.growth = {"idxdd": Growth(control.hello["pid"])}
             start = time.monotonic()
@@ -161,7 +185,7 @@ class Stress:
         chosen = self._rng.sample(self._wqs, min(len(self._wqs), self._rng.randrange(1, 4)))
         job = Job(
             self._started, self._rng.getrandbits(48), chosen, self._socket, "faults" in self.plan.kinds,
-            bool(DISTURBING & self.plan.kinds), self.plan.timeout_s,
+            self._disturbed, self.plan.timeout_s, self.plan.rest_s,
         )  # fmt: skip
         self._started += 1
         command = [sys.executable, "-P", "-m", "idxdctl.stress_worker", json.dumps(asdict(job)), str(os.getpid())]
@@ -222,14 +246,15 @@ class Stress:
 
     # ---- the run -----------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def _disturbers(self) -> Iterator[list[Disturber]]:
+    def _disturbers(self) -> Iterator[list[Disturbance]]:
         plan = self.plan
         targets = {"halts": self._devices, "revokes": self._devices, "disable-wqs": self._wqs, "kill-irq": ()}
-        disturbers = [
+        disturbers: list[Disturbance] = [
             Disturber(kind, self._socket, targets[kind], f"{plan.seed} {kind}", plan.every_s)
             for kind in KINDS
             if kind in DISTURBING & plan.kinds
         ]
+        disturbers += self._others
         try:
             yield disturbers
         finally:
@@ -240,7 +265,7 @@ class Stress:
                 if disturber.failure is not None:
                     self.found.failures.append(str(disturber.failure))
 
-    def _work(self, control: ControlClient, start: float, disturbers: list[Disturber]) -> None:
+    def _work(self, control: ControlClient, start: float, disturbers: list[Disturbance]) -> None:
         for _ in range(self.plan.clients):
             self._start()
         self._until(lambda: all(client.ready for client in self._clients), START_S, "the clients to start")
@@ -270,6 +295,8 @@ class Stress:
                 disturber.failure = None  # told already
 
     def _over(self, seconds: float) -> bool:
+        if self._others:
+            return not any(other.is_alive() for other in self._others)
         done = bool(self.plan.descriptors) and self.finished >= self.plan.descriptors
         return done or bool(self.plan.seconds and seconds >= self.plan.seconds)
 
@@ -297,7 +324,7 @@ class Stress:
 
     def _settle(self, control: ControlClient) -> None:
         """Nothing disturbs any more: every device and work queue is as it was."""
-        if not DISTURBING & self.plan.kinds:
+        if not self._disturbed:
             return
         try:
             wait_enabled(control, self._devices, "after the last disturbance")
@@ -350,7 +377,7 @@ class Stress:
         counted = [delta(wq, was) for wq, was in zip(after["wqs"], before["wqs"], strict=True)]
         self.found.wqs = counted
         failures += [f"{wq['wq']}: {unbalanced(wq)}" for wq in counted if unbalanced(wq)]
-        if self._alone(before):
+        if self._alone:
             failures += self._against_clients(counted)
         restarts, killed = after["irq"]["restarts"] - before["irq"]["restarts"], self.found.events["kill-irq"]
         if restarts > killed + self.found.events["kill-irq too late"]:
@@ -371,7 +398,7 @@ class Stress:
         for wq, was in zip(after["wqs"], before["wqs"], strict=True):
             if wq["portals"] > was["portals"]:
                 found.append(f"{wq['wq']}: {wq['portals']} portals, {was['portals']} before")
-        if self._alone(before):
+        if self._alone:
             for key in ("contexts", "parked"):
                 if after["engine"][key]:
                     found.append(f"the engine has {after['engine'][key]} {key}")
@@ -380,17 +407,12 @@ class Stress:
                 found.append(f"{after['irq']['unanswered']} verbs are unanswered")
         return found
 
-    @staticmethod
-    def _alone(before: dict[str, Any]) -> bool:
-        """Nobody but us was connected."""
-        return int(before["sessions"]) == 1
-
     def _against_clients(self, counted: list[dict[str, Any]]) -> list[str]:
         """Their accounts against the device's: equal if nothing was killed or disturbed, else not more."""
         tally = self.found.tally
         accepted, completed = (sum(wq[name] for wq in counted) for name in ("accepted", "completed"))
         ended = tally["succeeded"] + tally["faulted"]
-        if not DISTURBING & self.plan.kinds and not self.found.events["kill-clients"] and not self.found.failures:
+        if not self._disturbed and not self.found.events["kill-clients"] and not self.found.failures:
             if (accepted, completed) != (tally["submitted"], ended):
                 return [f"the device: {accepted} accepted, {completed} completed; clients: {tally['submitted']}, {ended}"]
         elif completed < ended:
@@ -407,6 +429,11 @@ class Stress:
                 f"{device['name']}/{wq['name']}: its gate is {wq['gate']}"
                 for wq in device["wqs"]
                 if wq["type"] == "kernel" and f"{device['name']}/{wq['name']}" in self._wqs and wq["gate"] != "live"
+            ]
+            found += [
+                f"{device['name']}/{wq['name']}: {wq['clients']} clients, channels {wq['channels']}"
+                for wq in device["wqs"]
+                if self._alone and f"{device['name']}/{wq['name']}" in self._wqs and (wq["clients"] or wq["channels"])
             ]
             registers = ask(control, "regs", device=device["name"])["registers"]
             log, command = registers["EVLSTATUS"]["fields"], registers["CMDSTS"]["fields"]

@@ -67,6 +67,8 @@ class Job:
     disturbed: bool = False
     """WQs are disabled, devices halted, handles revoked: descriptors may be aborted, portals closed."""
     timeout_s: float = 60.0
+    rest_s: float = 0.0
+    """Between two queues, on the average."""
 
 
 @dataclass
@@ -120,6 +122,8 @@ class Worker:
             finally:
                 self.doing = f"closing {queue.name}"
                 queue.close()
+            if self._job.rest_s:
+                select.select([0], [], [], self._job.rest_s * self._rng.uniform(0.3, 1.7))
 
     def close(self) -> None:
         """Give everything back."""
