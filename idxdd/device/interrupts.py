@@ -15,10 +15,10 @@ from idxdd.native import _native as native
 from idxdd.spec.codes import CmdErr, Command, InterruptCause
 from idxdd.spec.registers import GENCTRL, INTCAUSE, MSIX, MSIXPERM, PBA
 
-GATES: dict[InterruptCause, Callable[[GENCTRL], bool]] = {
-    InterruptCause.ERR: lambda genctrl: genctrl.softerr_int_en,
-    InterruptCause.HALT: lambda genctrl: genctrl.halt_int_en,
-    InterruptCause.EVL: lambda genctrl: genctrl.evl_int_en,
+GATES = {
+    InterruptCause.ERR: GENCTRL.softerr_int_en,
+    InterruptCause.HALT: GENCTRL.halt_int_en,
+    InterruptCause.EVL: GENCTRL.evl_int_en,
 }
 """A cause whose gate is closed is not even set. The other causes have their gate where they arise: CMD.int_req, WQCFG."""
 
@@ -73,9 +73,9 @@ class Interrupts:
     def raise_cause(self, cause: InterruptCause) -> bool:
         """Set the cause and raise vector 0, if the cause's gate is open; returns whether it was."""
         gate = GATES.get(cause)
-        if gate is not None and not gate(self._registers.read(GENCTRL)):
+        if gate is not None and not self._registers.get(gate):
             return False
-        self._registers.write(INTCAUSE(self._registers.read(INTCAUSE).raw | cause))
+        self._registers.write(INTCAUSE(self._registers.read(INTCAUSE).raw | int(cause)))
         self.causes_raised += 1
         if not self.disturb(cause):
             self.post(0)

@@ -27,6 +27,7 @@ from idxdd.shm.names import Names
 from idxdd.shm.segment import Segment
 
 LOOK_US_MAX = 50  # of the time the engine looks before it sleeps; 0 where there is no core to spare
+TURN_NS_MAX = 1_000_000  # after so long sockets and timers have a turn, whatever the engine and the driver ask
 LIVE_VALUES_S = 0.002  # how often a device that watches an occupancy limit looks
 
 
@@ -103,14 +104,24 @@ class Hardware:
                 mmio.awake()
 
     def _look_again(self) -> bool:
-        """What has just had an answer often asks again at once: look for a short while, which costs less than a wake-up."""
+        """Who has just had an answer often asks again at once: look for a short while, which costs less than a wake-up, and
+        answer at once; then everybody else has a turn. Was there anything?"""
         self._worked = False
-        until = time.perf_counter_ns() + self._look_ns
-        while time.perf_counter_ns() < until:
-            if self.port.dispatch() or any(mmio.waiting for mmio in self._mmio):
-                self._worked = True
-                return True
-        return False
+        now = time.perf_counter_ns()
+        until, last = now + self._look_ns, now + TURN_NS_MAX
+        while now < until:
+            if self.port.dispatch() + self._apply():
+                self._worked, until = True, min(now + self._look_ns, last)
+            now = time.perf_counter_ns()
+        return self._worked
+
+    def _apply(self) -> int:
+        """Posted writes of devices that have some."""
+        applied = 0
+        for device, mmio in zip(self.devices.values(), self._mmio, strict=True):
+            if mmio.waiting:
+                applied += device.tick()
+        return applied
 
 
 def create_segment(stack: contextlib.ExitStack, name: str, size: int) -> Segment:
