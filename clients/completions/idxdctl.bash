@@ -2,11 +2,11 @@
 _idxdctl() {
   local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "assert batch bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq explain fill flr halt insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top translate" -- "$word"))
+    COMPREPLY=($(compgen -W "assert batch bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate" -- "$word"))
     return
   fi
   case $verb in
-    delta|dif|dix)
+    delta|dif|dix|inject|trace)
       if [ "$COMP_CWORD" -gt 2 ]; then verb="$verb ${COMP_WORDS[2]}"; fi ;;
   esac
   case $verb in
@@ -43,6 +43,11 @@ _idxdctl() {
     fill) words="--json --pattern --size --socket --timeout --wq --help" ;;
     flr) words="--json --socket --help" ;;
     halt) words="--json --socket --type --wait --help" ;;
+    inject) words="add dry-run list remove --help" ;;
+    "inject add") words="--file --json --socket --help" ;;
+    "inject dry-run") words="--desc --file --json --socket --trace --wq --help" ;;
+    "inject list") words="--json --socket --help" ;;
+    "inject remove") words="--all --json --socket --help" ;;
     insert) words="--json --socket --help" ;;
     kick) words="--json --socket --help" ;;
     list) words="--device --devices --engine --engines --group --groups --idle --json --socket --workqueue --workqueues --help" ;;
@@ -59,10 +64,15 @@ _idxdctl() {
     stress) words="--clients --descriptors --disable-wqs --every --faults --halts --json --kill-clients --kill-irq --rest --revokes --seconds --seed --socket --timeout --wq --help" ;;
     swerr) words="--json --socket --help" ;;
     top) words="--interval --json --once --socket --help" ;;
+    trace) words="export off on show --help" ;;
+    "trace export") words="--client --format --json --op --socket --status --wq --help" ;;
+    "trace off") words="--discard --json --socket --help" ;;
+    "trace on") words="--json --size --socket --help" ;;
+    "trace show") words="--client --follow --json --last --op --socket --status --wq --help" ;;
     translate) words="--json --socket --stride --timeout --wq --help" ;;
   esac
   case $verb:$word in
-    delta:*|dif:*|dix:*|*:-*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
+    delta:*|dif:*|dix:*|inject:*|trace:*|*:-*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
   esac
 }

@@ -277,6 +277,30 @@ complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l type
 complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l wait
 complete -c idxdctl -n '__fish_seen_subcommand_from halt' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a inject -d 'Make rare events happen, by rules (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from inject' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from inject' -f -a add -d 'Put rules in force, all or none; prints each with the number it has.'
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from add' -l file
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from add' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from add' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from add' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from inject' -f -a dry-run -d 'Say what rules would match and do, and to which of some descriptors; nothing is put in force.'
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l desc
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l file
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l trace
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from dry-run' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from inject' -f -a list -d 'Rules in force, with what they matched, what they hit, and how many hits are left.'
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from list' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from list' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from list' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from inject' -f -a remove -d 'Take rules out of force; what they held back goes on.'
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from remove' -l all
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from remove' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from remove' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from inject; and __fish_seen_subcommand_from remove' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a insert -d 'Put a removed device back: new, and disabled (admin).'
 complete -c idxdctl -n '__fish_seen_subcommand_from insert' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from insert' -l socket
@@ -380,6 +404,37 @@ complete -c idxdctl -n '__fish_seen_subcommand_from top' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l once
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from top' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a trace -d 'Record every descriptor: when it was accepted, begun and ended, how, and why (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from trace' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from trace' -f -a export -d 'Write the whole trace to a file: text, JSON lines, or Chrome'\''s trace events for https://ui.perfetto.dev.'
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l client
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l format
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l op
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l status
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from export' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from trace' -f -a off -d 'Stop; what was traced can still be shown and exported.'
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from off' -l discard
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from off' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from off' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from off' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from trace' -f -a on -d 'Begin to trace; an earlier trace is discarded.'
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from on' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from on' -l size
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from on' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from on' -l help
+complete -c idxdctl -n '__fish_seen_subcommand_from trace' -f -a show -d 'Print records, a line each; times in µs.'
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l client
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l follow
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l last
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l op
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l status
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from trace; and __fish_seen_subcommand_from show' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a translate -d 'Map a file and have its addresses translated, by Translation Fetch: exit code 1 when a page is not there.'
 complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l socket

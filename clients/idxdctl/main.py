@@ -24,6 +24,7 @@ from idxdctl import (
     protect,
     stress,
     top,
+    trace,
 )
 from idxdctl.options import DEFAULT_WQ, Json, Socket, Timeout, Wq
 from idxdctl.output import Failed, print_json
@@ -119,6 +120,7 @@ for part in (
     batchfile,
     observe,
     explain,
+    trace,
     top,
     metrics,
     stress,

@@ -186,6 +186,7 @@ def open_wq(daemon: "Daemon", session: "Session", name: str) -> Steps:
         steps = _open_kernel if facts.kernel else _open_user
         portal = yield from steps(daemon, session, facts, pages)
         session.portals[portal.number] = portal
+        _note_owner(daemon, session, portal)
         daemon.sessions.count_portals(session, +1)
         answer = {"portal": portal.number, **daemon.wq_facts(name).answer(), "pasid": session.pasid}
         if portal.channel is not None:
@@ -248,11 +249,19 @@ def _open_kernel(daemon: "Daemon", session: "Session", facts: "WqFacts", pages: 
     return Portal(session.next_number(), channel.portal, facts, channel)
 
 
+def _note_owner(daemon: "Daemon", session: "Session", portal: Portal) -> None:
+    """For the trace, and for what is counted by user."""
+    daemon.sessions.owners.opened(session, portal, portal.engine_number)
+    if portal.channel is not None:
+        daemon.sessions.owners.opened(session, portal, portal.channel.own_portal, irq=True)
+
+
 def _remove_own(daemon: "Daemon", channel: Channel) -> Steps:
     """idxdd-irq has let go of the channel; what it had submitted itself ends here."""
     number, channel.own_portal = channel.own_portal, -1
     if number >= 0:
         yield acknowledged(daemon.port.portal_close, number, STOP_ABORT, Closed.BY_OWNER)
+        daemon.sessions.owners.closed(number, daemon.engine.portal_statistics(number))
         yield acknowledged(daemon.port.portal_remove, number)
 
 
@@ -318,6 +327,7 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
         daemon.log.warning(f"closing {portal.facts.name}: {refusal_.text}", code=refusal_.code)
     if portal.channel is not None:
         daemon.channels.detached(portal.channel)  # at once: idxdd-irq may die before the portal is removed
+    daemon.sessions.owners.closed(portal.engine_number, daemon.engine.portal_statistics(portal.engine_number))
     yield acknowledged(daemon.port.portal_remove, portal.engine_number)
     if portal.channel is not None:
         yield from _remove_own(daemon, portal.channel)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.device.device import Device
 from idxdd.native import LAYOUT, Words
+from idxdd.service.buffers import AddressSpace
+from idxdd.service.portals import CHANNEL_SIZE
 from idxdd.service.tasks import Refused
 from idxdd.spec.codes import WqMode
 from idxdd.spec.layout import Register, Table
@@ -183,3 +185,19 @@ def _client(daemon: "Daemon", session: "Session") -> dict[str, Any]:
             if not portal.closing
         ],
     }
+
+
+def place_of(memory: AddressSpace, address: int) -> dict[str, Any]:
+    """Where an address lies among a client's mappings: inside one, or how far from the nearest below and above."""
+    place: dict[str, Any] = {"address": address, "mapping": None, "below": None, "above": None}
+    numbers = {id(buffer): number for number, buffer in memory.buffers.items()}
+    for start, buffer in sorted(memory.mappings.items()):
+        size = CHANNEL_SIZE if buffer is None else buffer.size
+        mapping = {"start": start, "size": size, "buffer": None if buffer is None else numbers.get(id(buffer))}
+        if start <= address < start + size:
+            place["mapping"] = mapping
+        elif start + size <= address:
+            place["below"] = mapping
+        elif place["above"] is None:
+            place["above"] = mapping
+    return place

@@ -113,7 +113,7 @@ def test_ends_are_counted_by_operation_and_status(rig: Bench) -> None:
 
 def test_the_record_is_the_headers() -> None:
     """Size, order and reasons as trace.h has them."""
-    assert RECORD_BYTES == LAYOUT["trace_record"]
+    assert LAYOUT["trace_record"] == RECORD_BYTES
     names = [name for name in TraceRecord._fields if name != "record"]
     offsets = [LAYOUT[f"trace_record.{name}"] for name in names]
     assert offsets == sorted(offsets)

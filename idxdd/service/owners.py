@@ -1,0 +1,97 @@
+"""Whose a portal is, and was: for the trace, and for counters by user that outlive portals.
+
+Who writes what  the loop alone, when a portal is opened and just before it is removed.
+Limits           the last CLOSED_KEPT closed portals; USERS_MAX users, the rest are counted together.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from idxdd.shm.clock import CLOCK
+
+if TYPE_CHECKING:
+    from idxdd.service.portals import Portal
+    from idxdd.service.sessions import Session
+
+CLOSED_KEPT = 1024
+USERS_MAX = 256
+OTHER_USERS = -1
+COUNTED = ("descriptors", "bytes", "retries", "errors", "interrupts")
+"""What a portal counts that is summed by user."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One portal in its time. `irq`: idxdd-irq submits through it, in the memory of this client."""
+
+    portal: int
+    """The engine's number; used again after it was removed."""
+    wq: str
+    pid: int
+    uid: int
+    pasid: int
+    irq: bool
+    opened_ns: int
+    closed_ns: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """For an answer."""
+        return vars(self).copy()
+
+
+class Owners:
+    """By engine's number; numbers are used again, so time tells which owner is meant."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, tuple[Owner, Session]] = {}
+        self._closed: deque[Owner] = deque(maxlen=CLOSED_KEPT)
+        self._by_user: dict[int, Counter[str]] = {}
+
+    def opened(self, session: "Session", portal: "Portal", number: int, *, irq: bool = False) -> None:
+        """`number`: the engine's, of the portal itself or of the one idxdd-irq has beside it."""
+        peer = session.peer
+        owner = Owner(number, portal.facts.name, peer.pid, peer.uid, session.pasid, irq, CLOCK.now_ns())
+        self._open[number] = owner, session
+
+    def closed(self, number: int, counted: dict[str, int]) -> None:
+        """It is about to be removed; `counted` is what it counted."""
+        entry = self._open.pop(number, None)
+        if entry is None:
+            return
+        owner, _ = entry
+        self._closed.append(replace(owner, closed_ns=CLOCK.now_ns()))
+        self._add(owner.uid, counted)
+
+    def _add(self, uid: int, counted: dict[str, int]) -> None:
+        if uid not in self._by_user and len(self._by_user) >= USERS_MAX:
+            uid = OTHER_USERS
+        self._by_user.setdefault(uid, Counter()).update({name: counted[name] for name in COUNTED})
+
+    def session(self, number: int) -> "Session | None":
+        """Who has this portal now."""
+        entry = self._open.get(number)
+        return entry[1] if entry else None
+
+    def known(self) -> list[Owner]:
+        """Closed ones, oldest first, then those that are open."""
+        return [*self._closed, *(owner for owner, _ in self._open.values())]
+
+    def uid_of(self, number: int, at_ns: int) -> int | None:
+        """Whose portal this was at that time; None: not known any more."""
+        entry = self._open.get(number)
+        if entry and entry[0].opened_ns <= at_ns:
+            return entry[0].uid
+        for owner in reversed(self._closed):
+            if owner.portal == number and owner.opened_ns <= at_ns <= owner.closed_ns:
+                return owner.uid
+        return None
+
+    def by_user(self, counters: "Any") -> dict[int, dict[str, int]]:
+        """Sums by uid, closed portals and open ones; `counters(number)` reads an open portal's."""
+        sums = {uid: Counter(counted) for uid, counted in self._by_user.items()}
+        for number, (owner, _) in self._open.items():
+            now = counters(number)
+            uid = owner.uid if owner.uid in sums or len(sums) < USERS_MAX else OTHER_USERS
+            sums.setdefault(uid, Counter()).update({name: now[name] for name in COUNTED})
+        return {uid: dict(counted) for uid, counted in sums.items()}
