@@ -17,6 +17,7 @@ from idxdd.driver.channels import CHANNEL_FDS, attach
 from idxdd.driver.commands import adopt_command
 from idxdd.driver.configure import apply_attributes
 from idxdd.driver.device import probe
+from idxdd.driver.perfmon import has_pmu
 from idxdd.driver.state import SWERR_SAVED, VERSION, DriverState
 from idxdd.driver.workqueue import DriverError, Steps, Wait
 from idxdd.driver.wq import GATE_CLOSED, GATE_DEAD, GATE_LIVE
@@ -113,6 +114,7 @@ def adopt_device(device: Device, config: DeviceConfig | None) -> Steps:
             wq.set_gate(GATE_DEAD)
         return
     device.read_capabilities()
+    device.pmu = has_pmu(device)
     if config is not None:
         apply_attributes(device, config)
     adopt_command(device)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from idxdd.driver.commands import cmd_exec, cmd_poll
 from idxdd.driver.config import EVL_ENTRIES
+from idxdd.driver.perfmon import pmu_init
 from idxdd.driver.quirks import DEFAULT_QUIRKS
 from idxdd.driver.state import DeviceBlock, DriverState
 from idxdd.driver.workqueue import DriverError, Steps
@@ -107,6 +108,8 @@ class Device:
     engines: list[int] = field(default_factory=list)
     """Group of each engine, -1 = none."""
     rdbuf_limit: int = 0
+    pmu: bool = False
+    """It has a performance monitor that the driver can use."""
     command_running: bool = False
     command_done: bool = False
     halt_taken: bool = False
@@ -225,6 +228,7 @@ def probe(device: Device) -> Steps:
     device.read_capabilities()
     device.clear_state()
     unmask_error_interrupts(device)
+    pmu_init(device)
     device.block.probed = 1
 
 

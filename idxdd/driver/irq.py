@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 from idxdd.driver.evl import process_evl_entries
 from idxdd.driver.flr import take_flr_halt
 from idxdd.driver.oops import oops
+from idxdd.driver.perfmon import perfmon_counter_overflow
 from idxdd.driver.state import SWERR_LOGGED, SWERR_NONE, SWERR_SAVED, DriverState
 from idxdd.spec.codes import DeviceState, InterruptCause, ResetType, WqType
-from idxdd.spec.registers import GENSTS, INTCAUSE, OVFSTATUS, PERFCAP, SWERR
+from idxdd.spec.registers import GENSTS, INTCAUSE, SWERR
 
 if TYPE_CHECKING:
     from idxdd.driver.device import Device
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from idxdd.driver.submit import Channel
     from idxdd.driver.wq import Wq
 
-OVERFLOW_ROUNDS_MAX: Final = 32
 _ACK_BITS: Final = 0x3
 
 
@@ -139,21 +139,6 @@ def wake_error_pollers(device: Device, error: SWERR) -> None:
     for wq in named:
         if wq.type is WqType.USER:
             device.wake_pollers(wq)
-
-
-def perfmon_counter_overflow(device: Device) -> None:
-    """Clear each counter's overflow, at most 32 rounds. No perf events are counted here, so there is nothing to update."""
-    offsets = device.caps.offsets
-    counters = device.mmio.read(PERFCAP, at=PERFCAP.entry_offset(0, offsets)).num_counters if offsets.perfmon else 0
-    at = OVFSTATUS.entry_offset(0, offsets)
-    for _ in range(OVERFLOW_ROUNDS_MAX):
-        overflowed = device.mmio.read(OVFSTATUS, at=at).overflowed & (1 << counters) - 1 if counters else 0
-        if not overflowed:
-            return
-        for counter in range(counters):
-            if overflowed >> counter & 1:
-                device.mmio.write32(at, 1 << counter)
-    device.log("warning", "perfmon counters overflow faster than they are cleared", device=device.name)
 
 
 def warn_unexpected(device: Device, unexpected: int) -> None:

@@ -208,6 +208,17 @@ class FaultBlock(Block):
             self.words.store64(self.base + 64 + 8 * i, int.from_bytes(data[8 * i : 8 * i + 8], "little"))
 
 
+class EventBlock(Block):
+    """An event of the performance monitor, under the number of its counter."""
+
+    SIZE: Final = 32
+    config = Word(0)
+    """perfmon.EVENT_VALID | CNTRCFG, stored last; 0 = free."""
+    previous = Word(8)
+    """The counter's value at the last update."""
+    count = Word(16)
+
+
 FENCE_NONE, FENCE_ASKED, FENCE_SWEPT, FENCE_DONE = range(4)
 
 _DEVICES: Final = 4096
@@ -217,7 +228,10 @@ _CONFIG: Final = (_CHANNELS + CHANNELS_MAX * ChannelBlock.SIZE + 4095) // 4096 *
 _EVL: Final = _CONFIG + 2 * CONFIG_MAX
 _EVL_FAULTS: Final = BATCHES // 8 + EVL_ENTRIES_MAX // 8
 _EVL_SIZE: Final = _EVL_FAULTS + FAULTS_MAX * FaultBlock.SIZE
-SEGMENT_SIZE: Final = _EVL + DEVICES_MAX * _EVL_SIZE
+_EVENTS: Final = _EVL + DEVICES_MAX * _EVL_SIZE
+EVENTS_MAX: Final = 32
+"""Counters of a device that the driver uses."""
+SEGMENT_SIZE: Final = _EVENTS + DEVICES_MAX * EVENTS_MAX * EventBlock.SIZE
 
 
 def region_of(offset: int) -> tuple[str, int]:
@@ -228,6 +242,7 @@ def region_of(offset: int) -> tuple[str, int]:
         ("device", _DEVICES, _OPENS, DeviceBlock.SIZE),
         ("open", _OPENS, _OPENS + OPENS_MAX * OpenBlock.SIZE, OpenBlock.SIZE),
         ("channel", _CHANNELS, _CHANNELS + CHANNELS_MAX * ChannelBlock.SIZE, ChannelBlock.SIZE),
+        ("event", _EVENTS, SEGMENT_SIZE, EventBlock.SIZE),
     ):
         if start <= offset < end:
             return region, (offset - start) % size
@@ -248,6 +263,9 @@ class StateSegment:
 
     def device(self, index: int) -> DeviceBlock:
         return DeviceBlock(self.words, _DEVICES + index * DeviceBlock.SIZE)
+
+    def event(self, device: int, counter: int) -> EventBlock:
+        return EventBlock(self.words, _EVENTS + (device * EVENTS_MAX + counter) * EventBlock.SIZE)
 
     def channel(self, slot: int) -> ChannelBlock:
         return ChannelBlock(self.words, self.channel_offset(slot))

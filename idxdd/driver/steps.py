@@ -46,6 +46,7 @@ _WQ: Final = _fields("state.wq", state.WqBlock)
 _OPEN: Final = _fields("state.open", state.OpenBlock)
 _CHANNEL: Final = _fields("state.channel", state.ChannelBlock)
 _FAULT: Final = _fields("state.fault", state.FaultBlock)
+_EVENT: Final = _fields("state.event", state.EventBlock)
 _PUBLISHED_WQ: Final = {
     offset: f"published.{name.replace('published_wq', 'wq')}"
     for name, offset in LAYOUT.items()
@@ -85,7 +86,7 @@ POINTS: Final = tuple(
     dict.fromkeys(
         (
             *_HEADER.values(), *_DEVICE.values(), "state.device.swerr", *_WQ.values(), *_OPEN.values(), *_CHANNEL.values(),
-            *_FAULT.values(), "state.fault.entry", "state.evl.bits",
+            *_FAULT.values(), "state.fault.entry", "state.evl.bits", *_EVENT.values(),
             "published.layout_version", "published.generation", "published.device_state", *_PUBLISHED_WQ.values(),
             "vector.pending", *_REGISTERS.values(), *(f"mmio.{table}" for table in _TABLES),
             *_NATIVE.values(), *_LINK,
@@ -108,7 +109,7 @@ def _state_point(offset: int) -> str:
         return _HEADER[at]
     if region == "device" and at >= state.DeviceBlock.WQS:
         return _WQ[(at - state.DeviceBlock.WQS) % state.WqBlock.SIZE]
-    tables = {"device": _DEVICE, "open": _OPEN, "channel": _CHANNEL, "fault": _FAULT}
+    tables = {"device": _DEVICE, "open": _OPEN, "channel": _CHANNEL, "fault": _FAULT, "event": _EVENT}
     if region not in tables:
         return "state.evl.bits"
     return tables[region].get(at, {"device": "state.device.swerr", "fault": "state.fault.entry"}.get(region, "state.evl.bits"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from errno import EBUSY, EINVAL, ENODEV, ENOENT
 from typing import TYPE_CHECKING, Any, Final
 
-from idxdd.driver import bind, cdev, channels, load, windows
+from idxdd.driver import bind, cdev, channels, load, perfmon, windows
 from idxdd.driver.config import DeviceConfig, WqConfig
 from idxdd.driver.configure import apply_wq_attributes
 from idxdd.driver.defaults import default_config
@@ -155,6 +155,7 @@ VERBS: Final[dict[str, Verb]] = {
     "close": cdev.verb_close,
     "detach": channels.verb_detach,
     **load.VERBS,
+    **perfmon.VERBS,
     **windows.VERBS,
 }
 """All but attach, which comes with descriptors."""

@@ -26,9 +26,11 @@ from idxdd.spec.registers import (
     CMD,
     CMDCAP,
     CMDSTS,
+    CNTRDATA,
     ENGCAP,
     EVLCFG,
     EVLSTATUS,
+    EVNTCAP,
     GENCAP,
     GENCFG,
     GENCTRL,
@@ -39,6 +41,8 @@ from idxdd.spec.registers import (
     MSIXPERM,
     OFFSETS,
     OPCAP,
+    OVFSTATUS,
+    PERFCAP,
     SWERR,
     VERSION,
     WQCAP,
@@ -61,6 +65,8 @@ class MockDevice:
     int_handles: bool = True
     evl: bool = False
     """It has an event log, in `host`."""
+    counters: int = 0
+    """Of its performance monitor, 16 bits wide; 0 = it has none."""
     progress_limit: bool = False
     flrs: int = 0
     """Resets of the function."""
@@ -89,7 +95,7 @@ class MockDevice:
         self.ring_words = Words(self.ring)
         self.mmio = DeviceMmio(self.ring)
         self._active: CMD | None = None
-        offsets = OFFSETS.encode(grpcfg=0x600, wqcfg=0x800, msix_perm=0x400)
+        offsets = OFFSETS.encode(grpcfg=0x600, wqcfg=0x800, msix_perm=0x400, perfmon=0x1000 if self.counters else 0)
         self.offsets = offsets
         commands = sum(1 << command for command in Command if command <= Command.ABORT_PASID)
         if self.int_handles:
@@ -112,6 +118,12 @@ class MockDevice:
         ):  # fmt: skip
             self.set(register)
         self._reset_tables()
+        if self.counters:
+            caps = PERFCAP.encode(
+                num_counters=self.counters, counter_width=16, num_event_categories=1, filters=1, freeze=True, overflow_int=True
+            )
+            self.set(caps, offsets.perfmon)
+            self.set(EVNTCAP(0xF), EVNTCAP.entry_offset(0, offsets))
 
     # ---- registers, from the device's side ----
     def get(self, register: type[Register], at: int | None = None) -> int:
@@ -197,6 +209,19 @@ class MockDevice:
             self.set(register)
         self.flrs += 1
 
+    @property
+    def _overflow_at(self) -> int:
+        return int(OVFSTATUS.entry_offset(0, self.offsets))
+
+    def count(self, counter: int, events: int) -> None:
+        """Events happen: the counter wraps at 16 bits, with its cause."""
+        at = CNTRDATA.entry_offset(counter, self.offsets)
+        value = self.get(CNTRDATA, at) + events
+        self.set(CNTRDATA(value & 0xFFFF), at)
+        if value >> 16:
+            self.set(OVFSTATUS(self.get(OVFSTATUS, self._overflow_at) | 1 << counter), self._overflow_at)
+            self.raise_cause(InterruptCause.PERFMON_OVFL)
+
     def pump(self, maximum: int = 1 << 20) -> int:
         """Apply posted writes; returns how many."""
         return self.mmio.apply(self._write, maximum)
@@ -220,6 +245,8 @@ class MockDevice:
             if offset == SWERR.offset:
                 self.set(SWERR(self.get(SWERR) & ~(value & 3)))
             return None
+        if self.counters and offset == self._overflow_at:
+            return self.set(OVFSTATUS(self.get(OVFSTATUS, offset) & ~value), offset)
         if offset < GENCTRL.offset and offset >= VERSION.offset and offset not in (0x80,):
             return None  # capabilities
         wq, byte = divmod(offset - self.offsets.wqcfg, 64)
