@@ -12,16 +12,19 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from idxd_client.errors import OperandError
+from idxd_client.errors import OperandError, WaitTimeout
 from idxdd import native
 
 if TYPE_CHECKING:
     from idxd_client.connection import Connection
 
 PAGE_BYTES = mmap.PAGESIZE
+REFILL_BYTES = 16 << 20
+"""Copied between two looks at the clock: some milliseconds."""
 
 
 def address_of(view: memoryview) -> int:
@@ -66,10 +69,18 @@ class Buffer(mmap.mmap):
             os.close(self._fd)
         self._connection, self._number, self._fd = connection, number, fd
 
-    def refill(self, connection: Connection, number: int, fd: int) -> None:
-        """After a daemon restart: the same contents in a fresh memfd at the same address."""
-        with mmap.mmap(fd, self.nbytes) as fresh:
-            fresh[:] = memoryview(self)
+    def refill(self, connection: Connection, number: int, fd: int, deadline: float) -> None:
+        """After a daemon restart: the same contents in a fresh memfd at the same address. WaitTimeout: nothing has changed.
+
+        Written, not copied into a mapping: that would fault every page in, and hold up the other threads.
+        """
+        with memoryview(self) as contents:
+            for start in range(0, self.nbytes, REFILL_BYTES):
+                if time.monotonic() > deadline:
+                    raise WaitTimeout(f"reattach: a buffer of {self.nbytes} bytes: {start} are copied, the time is over")
+                end = min(start + REFILL_BYTES, self.nbytes)
+                while start < end:
+                    start += os.pwrite(fd, contents[start:end], start)
         self.attach(connection, number, fd)
 
     def after_fork_in_child(self) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from idxd_client.arrays import DescriptorArray, Report
 from idxd_client.buffers import Buffer
 from idxd_client.channel import KernelChannel
 from idxd_client.completions import renew_lock_in_child
-from idxd_client.errors import DaemonAbsent, DeviceGone, ForkedHandle, HandleClosed, IdxdError
+from idxd_client.errors import DaemonAbsent, DeviceGone, ForkedHandle, HandleClosed, IdxdError, WaitTimeout
 from idxd_client.queue import Closed
 from idxd_client.workqueue import WorkQueue
 from idxdd import native
@@ -24,6 +25,8 @@ from idxdd.control import client as control
 
 CONNECT_TIMEOUT_S = 10.0
 REATTACH_TIMEOUT_S = 10.0
+REATTACH_S_PER_GIB = 10.0
+"""A daemon reserves and a client copies a GiB in half a second; on a busy machine that takes its time."""
 _CONNECT_AGAIN_S = 0.02
 _Fds = list[int]
 
@@ -171,15 +174,15 @@ class Connection:
     def alloc(self, size: int, *, owned: bool = True) -> Buffer:
         """`size` bytes (rounded up to pages) that the device and this process share. Refused: ENOMEM beyond the quota."""
         buffer = Buffer(size)
-        self._fill(buffer, buffer.attach)
+        self._fill(buffer, lambda number, fd: buffer.attach(self, number, fd))
         self._buffers.add(buffer)
         buffer.owned = owned
         return buffer
 
-    def _fill(self, buffer: Buffer, attach: Any) -> None:
+    def _fill(self, buffer: Buffer, attach: Callable[[int, int], None]) -> None:
         answer, (fd,) = self._ask("alloc", size=buffer.nbytes)
         try:
-            attach(self, answer["buffer"], fd)
+            attach(answer["buffer"], fd)
         except BaseException:
             os.close(fd)
             raise
@@ -258,25 +261,48 @@ class Connection:
 
     # ---- daemon restart ----------------------------------------------------------------------------------------------
 
-    def reattach(self, timeout: float = REATTACH_TIMEOUT_S) -> None:
+    def reattach(self, timeout: float | None = None) -> None:
         """Go on with a new daemon at the same socket: buffers keep address and contents, handles keep their WQ.
 
-        What was in flight is lost: its completions end with DeviceGone. DaemonAbsent: none came within `timeout` seconds.
+        What was in flight is lost: its completions end with DeviceGone. `timeout` bounds all of it, the copies of the buffers
+        too; without one it is 10 s and 10 s for each GiB of buffers. DaemonAbsent: no daemon came; DeviceGone, WaitTimeout: it
+        was there and did not get ready. After any of them nothing is lost: contents stay, and reattach() may be called again.
         """
         with self._lock:
             if isinstance(self._client, Closed):
                 self._client.path  # noqa: B018  # says why
+            held = sum(buffer.nbytes for buffer in self._buffers)
+            bound = REATTACH_TIMEOUT_S + REATTACH_S_PER_GIB * held / (1 << 30) if timeout is None else timeout
+            deadline = time.monotonic() + bound
             self._client.close()
-            client = connect_again(self.path, timeout)
+            self._greet(connect_again(self.path, bound))
             self._abandoned.clear()
-            self._greet(client)
-            served = self._stop_agent()
-            for buffer in list(self._buffers):
-                self._fill(buffer, buffer.refill)
-            for queue in list(self._queues):
-                self._replace(queue)
-            if served:
-                self.reach()
+            try:
+                self._restore(deadline)
+            except BaseException:
+                self._client.close()  # the daemon gives back what was restored; the next attempt begins anew
+                raise
+            self._client.timeout = self._timeout
+
+    def _restore(self, deadline: float) -> None:
+        """Everything of this session once more, with the daemon that was just greeted."""
+        served = self._stop_agent()
+        for buffer in list(self._buffers):
+            self._in_time(deadline)
+            self._fill(buffer, lambda number, fd, buffer=buffer: buffer.refill(self, number, fd, deadline))  # type: ignore[misc]
+        for queue in list(self._queues):
+            self._in_time(deadline)
+            self._replace(queue)
+        if served:
+            self._in_time(deadline)
+            self.reach()
+
+    def _in_time(self, deadline: float) -> None:
+        """The next requests may take what is left. WaitTimeout: nothing is."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise WaitTimeout("reattach: the time is over; what the daemon has restored so far is given back")
+        self._client.timeout = left
 
     def _stop_agent(self) -> bool:
         """Was there one?"""

@@ -1,5 +1,6 @@
 """The blocking client side of the control socket, for idxd_client and idxdctl: one request, one answer, one time-out."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -94,6 +95,16 @@ class ControlClient:
             self._sock.close()
             raise DeviceGone(f"{op}: the daemon at {self.path} closed the connection")
         return frame
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a request may take."""
+        return self._sock.gettimeout() or 0.0
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        with contextlib.suppress(OSError):  # it was closed meanwhile: the next request says so
+            self._sock.settimeout(max(0.001, seconds))
 
     def close(self) -> None:
         """End the session: the daemon gives everything of it back. Idempotent."""

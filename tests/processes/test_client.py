@@ -389,7 +389,13 @@ def test_a_dead_daemon_ends_every_wait(daemon: RunningDaemon, conn: Connection, 
     daemon.start()  # which removes what the killed one left
 
 
-def test_reattach_keeps_views_contents_and_handles(daemon: RunningDaemon, conn: Connection) -> None:
+def out_of_time(*_: object) -> None:
+    raise WaitTimeout("reattach: half of it is copied, the time is over")
+
+
+def test_reattach_keeps_views_contents_and_handles(
+    daemon: RunningDaemon, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program survives a daemon restart without being restarted: same objects, same addresses, new device."""
     with conn.open("dsa0/wq0.0") as queue, conn.open("dsa0/wq0.2") as channel, conn.alloc(1 << 16) as memory:
         view = np.frombuffer(memory, np.uint8)
@@ -401,6 +407,10 @@ def test_reattach_keeps_views_contents_and_handles(daemon: RunningDaemon, conn: 
         with pytest.raises(DaemonAbsent):
             conn.reattach(timeout=0.2)
         daemon.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(idxd_client.Buffer, "refill", out_of_time)
+            with pytest.raises(WaitTimeout, match="reattach"):
+                conn.reattach()
         conn.reattach()
         assert conn.generation > before
         assert memory.address == address

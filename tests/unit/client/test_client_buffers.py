@@ -1,13 +1,14 @@
 """Buffers: memory that NumPy and memoryview use without copies, at an address that never moves."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from unit.client.client_fakes import FakeConnection
 
-from idxd_client import Buffer, OperandError
+from idxd_client import Buffer, OperandError, WaitTimeout
 from idxd_client.buffers import resolve
 
 
@@ -55,7 +56,10 @@ def test_a_fresh_memfd_keeps_address_contents_and_views(connection: FakeConnecti
     before = buffer.address
     fd = os.memfd_create("fresh")
     os.ftruncate(fd, buffer.nbytes)
-    buffer.refill(connection, 99, fd)  # type: ignore[arg-type]
+    with pytest.raises(WaitTimeout, match="8192 bytes: 0 are copied"):
+        buffer.refill(connection, 99, fd, deadline=0.0)  # type: ignore[arg-type]
+    assert (array == 7).all(), "out of time, nothing has changed"
+    buffer.refill(connection, 99, fd, deadline=time.monotonic() + 60)  # type: ignore[arg-type]
     assert (buffer.address, buffer.number, bytes(buffer[:])) == (before, 99, bytes([7]) * 8192)
     array[0] = 1
     assert os.pread(fd, 2, 0) == b"\x01\x07", "the old views write to the new memory"
