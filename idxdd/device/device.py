@@ -122,11 +122,11 @@ class Device:
         if before not in (DeviceState.ENABLED, DeviceState.DRAIN):
             return
         change_device(self.registers, DeviceState.HALT, reset_type)
-        self.errors.log.forget(lambda exit: True)
-        # descriptors in flight end without a record; the engine's answer is waited for by Reset Device only
-        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         self.commands.cut_off()
         self.interrupts.raise_cause(InterruptCause.HALT)
+        self.errors.log.forget(lambda exit: True)
+        # descriptors in flight end without a record: the engine stops at its next slice. Reset Device alone waits for that
+        self.wqs.stop(range(self.wqs.count), native.STOP_ABORT, Closed.HALTED, lambda: None)
         # the log comes last: who reads it may be slow
         log.info("%s: state %s -> HALT, needs a %s reset", self.name, before.name, reset_type.name)
 
