@@ -15,6 +15,7 @@ from idxdd.control.client import connect
 from idxdd.control.exitcodes import ExitCode
 
 FILE_BYTES_MAX = 1 << 20
+EVERY = 0
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,8 +72,8 @@ def remove(
         raise Failed("inject remove: say which: ID... or --all", ExitCode.USAGE)
     removed: list[dict[str, Any]] = []
     with connect(socket) as connection:
-        for arguments in [{}] if every else [{"id": number} for number in ids or []]:
-            removed += ask(connection, "inject_remove", **arguments)["rules"]
+        for number in [EVERY] if every else ids or []:
+            removed += ask(connection, "inject_remove", rule=number)["rules"]
     if json:
         return print_json("inject remove", {"rules": removed})
     for rule in removed:

@@ -220,10 +220,12 @@ OPS: dict[str, Op] = {
     "errors": Op(optional={"last": Number(1, 1024)}),
     "owners": Op(optional={"after": Number(0, 1 << 20)}),
     "locate": Op({"portal": Number(0, 2**16 - 1), "addresses": Numbers(16, 2**64 - 1)}),
+    "swerr": Op({"device": NAME}),
+    "evl": Op({"device": NAME}),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),
     "inject": Op({"rules": Document()}),
     "inject_list": Op(),
-    "inject_remove": Op(optional={"id": Number(1, 2**32 - 1)}),
+    "inject_remove": Op({"rule": Number(0, 2**32 - 1)}),  # 0: all of them
     "inject_dry_run": Op({"rules": Document()}, {"descriptors": Document()}),
 }
 

@@ -113,13 +113,13 @@ def _inject_list(daemon: "Daemon", _session: "Session") -> Steps:
     yield
 
 
-def _inject_remove(daemon: "Daemon", session: "Session", id: int | None = None) -> Steps:
+def _inject_remove(daemon: "Daemon", session: "Session", rule: int) -> Steps:
     gone = {one.number: one for one in daemon.faults.entries()}
     try:
-        removed = daemon.faults.remove(None if id is None else [id])
+        removed = daemon.faults.remove([rule] if rule else None)
     except KeyError:
         known = ", ".join(map(str, gone)) or "none"
-        raise Refused("ENOENT", f"id: no rule {id} is in force (there is {known})") from None
+        raise Refused("ENOENT", f"rule: no rule {rule} is in force (there is {known})") from None
     for number in removed:
         daemon.log.info(f"fault rule {number} removed by pid {session.peer.pid}, {gone[number].progress.hits} hits")
     yield daemon.barrier

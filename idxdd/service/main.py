@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from idxdd.control.exitcodes import ExitCode
+from idxdd.service import sweep_options
 from idxdd.service.notify import fail
 from idxdd.service.settings import BadSetting, Resolved, Settings, resolve
 from idxdd.service.spawn import spawn
@@ -19,7 +20,7 @@ NOFILE = 65536
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idxdd", description="A software Intel DSA: the daemon that is the device.")
-    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | config | profile | service")
+    commands = parser.add_subparsers(dest="program", required=True, metavar="serve | run | sweep | config | profile | service")
     serve = commands.add_parser("serve", help="run the daemon in the foreground")
     serve.add_argument("--socket", metavar="PATH", help="control socket (default: IDXDD_SOCKET, else by instance)")
     serve.add_argument("--instance", metavar="NAME", help="name of this instance (default: default)")
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     _device_option(run)
     _driver_options(run)
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    sweep_options.add_parser(commands)
     config = commands.add_parser("config", help="show a daemon's settings").add_subparsers(dest="config", required=True)
     show = config.add_parser("show", help="each setting as a daemon started now would have it")
     show.add_argument("--origin", action="store_true", help="say where each value comes from")
@@ -96,6 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     if options.program == "config":
         return _show(options)
+    if options.program == "sweep":
+        from idxdd.service import sweep_main
+
+        return sweep_main.run(options)
     if options.program == "profile":
         from idxdd.service import profiles
 

@@ -41,8 +41,8 @@ GOOD: dict[str, dict[str, object]] = {
     "kick": {"pasid": 2},
     "inject": {"rules": ["do drop", {"do": {"action": "drop"}}]},
     "inject_list": {},
-    "inject_remove": {"id": 1},
-    "inject_dry_run": {"rules": ["do drop"], "descriptors": ["00" * 64]},
+    "inject_remove": {"rule": 1},
+    "inject_dry_run": {"rules": ["do drop"]},
 }
 
 
@@ -77,10 +77,10 @@ def test_each_missing_key_is_named(op: str) -> None:
 @pytest.mark.parametrize("value", [None, True, 1.5, [], {}, -1, 2**64 - 1])
 @pytest.mark.parametrize("op", [op for op in GOOD if GOOD[op]])
 def test_each_wrong_value_is_named(op: str, value: object) -> None:
-    """No operation takes any of these for its first key, but for a configuration's: its value is the driver's to judge."""
+    """No operation takes any of these for its first key, but for a configuration and rules, whose readers judge them."""
     key = next(iter(GOOD[op]))
-    if op == "load_config" and isinstance(value, list | dict):
-        pytest.skip("a configuration")
+    if op in ("load_config", "inject", "inject_dry_run") and isinstance(value, list | dict):
+        pytest.skip("a configuration, or fault rules")
     with pytest.raises(BadFrame, match=key):
         parse_request(frame(v=1, id=1, op=op, **{**GOOD[op], key: value}))
 
