@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import machine, measure_crowds, measure_device, measure_moves, measure_starts, measure_trips, report
+from bench import machine, measure_crowds, measure_device, measure_irq, measure_moves, measure_starts, measure_trips, report
 from bench.instance import BenchFailed, Instance, Programs, build
 from bench.rows import ROWS
 from bench.samples import Measured, Outcome, Row, select
@@ -27,6 +27,7 @@ MEASURES: dict[str, Measure] = {
     "rtt": measure_trips.trips,
     "device": measure_device.device,
     "channel": measure_crowds.channel,
+    "irq": measure_irq.irq,
     "idle": measure_crowds.idle,
     "start": measure_starts.starts,
     "crowd": measure_crowds.crowds,
