@@ -86,12 +86,17 @@ def submit_own(channel: Channel, descriptor: bytes) -> Steps:
             tries -= not wq.dedicated
             if not tries or full.expired:
                 raise DriverError(EAGAIN, f"{wq.label}: the WQ is full")
-            yield Wait(f"{wq.label}: room", lambda: not portal.asking or bool(portal.closed) or full.expired, poll=True)
+            yield Wait(f"{wq.label}: room", lambda: _answered(channel) or full.expired, poll=True)
             continue
         reopens -= 1
         if reopens < 0 or not portal.closed:
             raise DriverError(ENXIO, f"{wq.label}: our portal is closed")
         yield Wait(f"channel {channel.number}: our portal to be reopened", channel.ask("reopen", channel.number))
+
+
+def _answered(channel: Channel) -> bool:
+    """Whether there is room, or nothing to ask any more: the channel may be detached meanwhile, and its portal unmapped."""
+    return not channel.live or not channel.portal.asking or bool(channel.portal.closed)
 
 
 def int_handle_revoke_drain(wq: Wq) -> Steps:

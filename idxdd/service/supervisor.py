@@ -1,8 +1,9 @@
 """Keeps one idxdd-irq alive: starts it by exec, watches its pidfd and its answers, reaps it, starts the next. Never two.
 
 Order   a successor is started only after its predecessor was reaped: two would both write the driver state.
-Limits  a ping a second; no answer within HUNG_S: SIGKILL. One that dies young, before it has adopted, is followed later and
-        later, up to BACKOFF_S_MAX; one that had adopted is followed at once: clients wait for it.
+Limits  a ping a second; no answer within HUNG_S, or to the adoption within ADOPT_S: SIGKILL. One that dies young, before
+        it has adopted, is followed later and later, up to BACKOFF_S_MAX; one that had adopted is followed at once: clients
+        wait for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from idxdd.shm.clock import CLOCK, NS_PER_S, Timer
 
 PING_S = 1.0
 HUNG_S = 5.0
+ADOPT_S = 30.0
+"""It starts a Python and takes over every channel, on a machine that may be busy: killed too early, none would ever adopt."""
 YOUNG_S = 1.0
 BACKOFF_S_FIRST = 0.05
 BACKOFF_S_MAX = 2.0
@@ -111,7 +114,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         """One ping a second; the time since the last answer decides."""
-        if self.silent_s >= HUNG_S:
+        if self.silent_s >= (HUNG_S if self._served else ADOPT_S):
             return self.kill(f"it has not answered for {self.silent_s:.0f} s")
         self._link.call("ping", {}, (), self._heard, self._heard, repeat=False)
         self._timer = self._loop.timers.call_later(PING_S, self._watch)
