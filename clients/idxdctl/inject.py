@@ -146,9 +146,16 @@ def _traced(file: str) -> list[dict[str, Any]]:
             record = jsonlib.loads(line)
         if not isinstance(record, dict):
             raise Failed(f"inject: {file}: line {number} is no JSON object", hint="idxdctl trace export --format jsonl")
-        if "desc" in record:
-            points.append({name: record[name] for name in ("desc", "wq", "pid", "uid", "pasid", "member") if name in record})
+        if "descriptor" in record or "desc" in record:
+            points.append(_point(record))
     return points
+
+
+def _point(record: dict[str, Any]) -> dict[str, Any]:
+    """What a rule may ask of a record of `trace export`, or of a line written by hand with the same names at the top."""
+    client = record.get("client")
+    known = {**record, **(client if isinstance(client, dict) else {}), "desc": record.get("descriptor", record.get("desc"))}
+    return {name: known[name] for name in ("desc", "wq", "pid", "uid", "pasid", "member") if known.get(name) is not None}
 
 
 def _read(path: str) -> str:

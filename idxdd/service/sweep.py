@@ -24,11 +24,15 @@ from idxdd.control.address import ENVIRONMENT
 from idxdd.control.client import ControlClient, connect
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
+from idxdd.control.tracerecord import RECORD_BYTES, TraceFlag, TraceRecord, unpack
 from idxdd.control.wire import close_all
+from idxdd.device.engineport import WQS_PER_DEVICE
 from idxdd.device.faults import BadRule, Rule
+from idxdd.device.faults.values import code_name
 from idxdd.service.private import PrivateDaemon
 from idxdd.service.sweep_options import DEFAULT_FAULTS, FAULTS
 from idxdd.shm.clock import CLOCK
+from idxdd.spec.codes import Opcode
 
 ANSWER_S = 5.0
 OUTPUT_BYTES_KEPT = 4000
@@ -52,7 +56,7 @@ class Outcome:
     seconds: float
     hit: bool
     descriptor: dict[str, Any] | None
-    """The one that was hit, where the daemon's trace tells."""
+    """The one that was hit, as the trace has it."""
     output: str = field(repr=False, default="")
     """The end of what it wrote, of a run that crashed, hung or failed."""
 
@@ -166,15 +170,14 @@ class Sweep:
 
     def _command(self, name: str, rule: Rule | None, nth: int, path: str, directory: Path) -> Outcome:
         with connect(path, ANSWER_S) as control, open(directory / "output", "w+b") as output:
-            traced = _trace_on(control)
+            _trace_on(control)
             started_ns = CLOCK.now_ns()
             status = run_command(
                 self.options.command, {**os.environ, ENVIRONMENT: path}, output.fileno(), self.options.timeout_s
             )
             seconds = (CLOCK.now_ns() - started_ns) / 1e9
-            hits, descriptor = _hits(control), None
-            if traced and hits:
-                descriptor = _descriptor(control)
+            hits = _hits(control)
+            descriptor = _descriptor(control) if hits else None
             outcome = self._judge(status)
             return Outcome(
                 fault=name,
@@ -262,15 +265,32 @@ def _tail(outcome: Outcome) -> str:
 
 
 # ---- which descriptor it was -------------------------------------------------------------------------------------------------
-def _trace_on(control: ControlClient) -> bool:
-    """Ask for a trace; False: this daemon has none."""
-    try:
-        _ask(control, "trace_on", records=TRACE_RECORDS)
-    except (ControlError, ValueError):
-        return False
-    return True
+def _trace_on(control: ControlClient) -> None:
+    _ask(control, "trace_on", size=TRACE_RECORDS)
 
 
 def _descriptor(control: ControlClient) -> dict[str, Any] | None:
-    """The descriptor that a rule acted on, as the trace has it."""
-    return None
+    """The descriptor that a rule acted on, as the trace has it; None: it is not traced, or was overwritten."""
+    position = 0
+    while True:
+        page = _ask(control, "trace", position=position)
+        for record in unpack(page["records"]):
+            if record.rule:
+                return _told(record)
+        position = page["position"] + len(page["records"]) // RECORD_BYTES
+        if not page["records"] or position >= page["end"]:
+            return None
+
+
+def _told(record: TraceRecord) -> dict[str, Any]:
+    device, wq = divmod(record.wq, WQS_PER_DEVICE)
+    member = {"member": record.member} if record.flags & TraceFlag.MEMBER else {}
+    return {
+        "number": record.id,
+        "wq": f"dsa{device}/wq{device}.{wq}",
+        "op": code_name(record.desc[7], Opcode),
+        "size": int.from_bytes(record.desc[32:36], "little"),
+        **member,
+        "status": f"{record.status:#04x}",
+        "desc": record.desc.hex(),
+    }

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.control.client import ControlClient, connect
 from idxdd.control.errors import ControlError
+from idxdd.control.tracerecord import RECORD_BYTES, TraceFlag, TraceRecord, Why, unpack
 from idxdd.control.wire import close_all
 from idxdd.device.faults import Rule
+from idxdd.device.faults.values import code_name
 from idxdd.service.private import PrivateDaemon
 from idxdd.shm.names import sweep_instance
+from idxdd.spec.codes import STATUS_CODE_MASK, CompletionStatus, Opcode
 
 if TYPE_CHECKING:
     from idxd_client import Connection
@@ -58,7 +61,7 @@ class Dsa:
             self.stop()
             raise NotStarted(f"idxdd did not start: {said.strip()}")
         with contextlib.suppress(ControlError, ValueError):  # without a trace a failure tells less, that is all
-            self.ask("trace_on", records=TRACE_RECORDS)
+            self.ask("trace_on", size=TRACE_RECORDS)
 
     def _config(self, config: object) -> Path:
         if isinstance(config, str | os.PathLike):
@@ -183,14 +186,34 @@ class Dsa:
         }
         return "\n".join(f"{name}: SWERR {words}" for name, words in told.items())
 
+    def trace(self, last: int = TRACE_RECORDS) -> list[TraceRecord]:
+        """The last descriptors that have ended, oldest first."""
+        records: list[TraceRecord] = []
+        with self.control() as control:
+            page = control.request("trace", last=last)[0]
+            while page["records"]:
+                records += unpack(page["records"])
+                page = control.request("trace", position=page["position"] + len(page["records"]) // RECORD_BYTES)[0]
+        return records
+
     def _trace(self) -> str:
-        return ""
+        return "\n".join(map(_line, self.trace(TRACE_SHOWN)))
 
 
 def _nonzero(row: dict[str, Any]) -> str:
     name = row.get("wq") or row.get("name")
     counts = (f"{key} {value}" for key, value in row.items() if isinstance(value, int) and value and key not in ("wq", "name"))
     return f"{name}: " + ", ".join(counts)
+
+
+def _line(record: TraceRecord) -> str:
+    member = f" member {record.member}" if record.flags & TraceFlag.MEMBER else ""
+    status = code_name(record.status & STATUS_CODE_MASK, CompletionStatus) if record.status else "no record"
+    rule = f", rule {record.rule}" if record.rule else ""
+    size = int.from_bytes(record.desc[32:36], "little")
+    name = code_name(record.desc[7], Opcode)
+    why = Why(record.why).name.lower() if record.why in Why._value2member_map_ else record.why
+    return f"{record.id}{member} wq {record.wq} {name} size {size}: {status} ({why}{rule}), {record.bytes_completed} completed"
 
 
 def missed(rules: Iterable[dict[str, Any]]) -> list[str]:
