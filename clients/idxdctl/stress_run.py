@@ -374,7 +374,7 @@ class Stress:
             time.sleep(LOOK_S)
         failures = self.found.failures
         failures += left
-        counted = [delta(wq, was) for wq, was in zip(after["wqs"], before["wqs"], strict=True)]
+        counted = [delta(wq, was) for wq, was in pairs(after, before)]
         self.found.wqs = counted
         failures += [f"{wq['wq']}: {unbalanced(wq)}" for wq in counted if unbalanced(wq)]
         if self._alone:
@@ -395,7 +395,7 @@ class Stress:
         for key in ("sessions", "channels"):
             if after[key] > before[key]:
                 found.append(f"{after[key]} {key}, {before[key]} before")
-        for wq, was in zip(after["wqs"], before["wqs"], strict=True):
+        for wq, was in pairs(after, before):
             if wq["portals"] > was["portals"]:
                 found.append(f"{wq['wq']}: {wq['portals']} portals, {was['portals']} before")
         if self._alone:
@@ -449,6 +449,12 @@ class Stress:
                 except IdxdError as error:
                     found.append(f"{wq}: {error}")
         return found
+
+
+def pairs(after: dict[str, Any], before: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each work queue that is configured still, and what it had counted; a lost configuration shows when it is opened."""
+    known = {wq["wq"]: wq for wq in before["wqs"]}
+    return [(wq, known[wq["wq"]]) for wq in after["wqs"] if wq["wq"] in known]
 
 
 def delta(wq: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
