@@ -2,7 +2,7 @@
 _idxdctl() {
   local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "assert batch bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate" -- "$word"))
+    COMPREPLY=($(compgen -W "assert batch bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq errors evl explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate why" -- "$word"))
     return
   fi
   case $verb in
@@ -39,6 +39,8 @@ _idxdctl() {
     dualcast) words="--json --socket --timeout --wq --help" ;;
     enable-device) words="--json --socket --help" ;;
     enable-wq) words="--json --socket --help" ;;
+    errors) words="--json --last --socket --help" ;;
+    evl) words="--follow --json --socket --help" ;;
     explain) words="--bof --checks --in-batch --json --max-batch --max-transfer --profile --read-only --record --shared --socket --status --unmapped --wq --help" ;;
     fill) words="--json --pattern --size --socket --timeout --wq --help" ;;
     flr) words="--json --socket --help" ;;
@@ -62,7 +64,7 @@ _idxdctl() {
     save-config) words="--json --saved-file --socket --help" ;;
     stats) words="--json --socket --help" ;;
     stress) words="--clients --descriptors --disable-wqs --every --faults --halts --json --kill-clients --kill-irq --rest --revokes --seconds --seed --socket --timeout --wq --help" ;;
-    swerr) words="--json --socket --help" ;;
+    swerr) words="--history --json --socket --help" ;;
     top) words="--interval --json --once --socket --help" ;;
     trace) words="export off on show --help" ;;
     "trace export") words="--client --format --json --op --socket --status --wq --help" ;;
@@ -70,6 +72,7 @@ _idxdctl() {
     "trace on") words="--json --size --socket --help" ;;
     "trace show") words="--client --follow --json --last --op --socket --status --wq --help" ;;
     translate) words="--json --socket --stride --timeout --wq --help" ;;
+    why) words="--json --socket --help" ;;
   esac
   case $verb:$word in
     delta:*|dif:*|dix:*|inject:*|trace:*|*:-*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;

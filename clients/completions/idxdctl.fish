@@ -243,6 +243,16 @@ complete -c idxdctl -n __fish_use_subcommand -f -a enable-wq -d 'Enable work que
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from enable-wq' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a errors -d 'The last descriptors that did not end well; kept without a trace.'
+complete -c idxdctl -n '__fish_seen_subcommand_from errors' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from errors' -l last
+complete -c idxdctl -n '__fish_seen_subcommand_from errors' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from errors' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a evl -d 'A device'\''s event log, decoded (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from evl' -l follow
+complete -c idxdctl -n '__fish_seen_subcommand_from evl' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from evl' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from evl' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a explain -d 'Say what a descriptor, a completion record or a status means, which rule refuses it, and what to do.'
 complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l bof
 complete -c idxdctl -n '__fish_seen_subcommand_from explain' -l checks
@@ -395,6 +405,7 @@ complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l timeout
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from stress' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a swerr -d 'The last software error of each device, as the driver saved it, decoded.'
+complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l history
 complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from swerr' -l help
@@ -442,3 +453,7 @@ complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l stride
 complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l timeout
 complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from translate' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a why -d 'One descriptor'\''s story: how it went, the rule that failed, the fix.'
+complete -c idxdctl -n '__fish_seen_subcommand_from why' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from why' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from why' -l help

@@ -57,7 +57,7 @@ def explain(
     found: dict[str, Any] = {}
     given = _descriptor(words) if words else None
     if given is not None:
-        where, limits = _of_wq(socket, wq) if wq else _of_profile(
+        where, limits = limits_of_wq(socket, wq) if wq else _of_profile(
             profile, shared=shared, block_on_fault=block_on_fault, max_transfer_size=max_transfer, max_batch_size=max_batch
         )  # fmt: skip
         holes = Holes(_ranges(unmapped), _ranges(read_only))
@@ -132,7 +132,8 @@ def _of_profile(name: str, **settings: Any) -> tuple[str, Limits]:
     return f"profile {name}, {_in_words(limits)}", limits
 
 
-def _of_wq(socket: str | None, name: str) -> tuple[str, Limits]:
+def limits_of_wq(socket: str | None, name: str) -> tuple[str, Limits]:
+    """A work queue of the running daemon, in words and as the checks need it."""
     from idxdctl.accfg import find_device, find_wq
     from idxdd.control.client import connect
     from idxdd.testing import wq_limits
@@ -356,7 +357,7 @@ def _checks() -> Iterator[dict[str, Any]]:
 def _descriptor_text(found: dict[str, Any]) -> str:
     rows = [("operation", f"{found['op']} ({found['opcode']})"), ("flags", " | ".join(found["flags"]) or "none")]
     rows += [(name, value) for name, value in found["fields"].items() if value != "0" or name not in _SELDOM]
-    return _columns(rows)
+    return columns(rows)
 
 
 def _answer_text(found: dict[str, Any]) -> str:
@@ -371,7 +372,7 @@ def _answer_text(found: dict[str, Any]) -> str:
     rows.append(("fix", found["fix"]))
     if found["accepted"] and "record" in found:
         rows += _record_rows(found["record"])
-    return "\n".join([*lines, _columns(rows, "  ")])
+    return "\n".join([*lines, columns(rows, "  ")])
 
 
 def _record_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -390,7 +391,7 @@ def _record_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _record_text(found: dict[str, Any]) -> str:
     head = f"status {found['status']} {found['name']}{', a write' if found['write'] else ''}"
     rows = [("meaning", found["meaning"]), *_record_rows(found)]
-    return "\n".join([head, _columns([*rows, *([("fix", found["fix"])] if found["fix"] else [])], "  ")])
+    return "\n".join([head, columns([*rows, *([("fix", found["fix"])] if found["fix"] else [])], "  ")])
 
 
 def _status_text(found: dict[str, Any]) -> str:
@@ -399,7 +400,7 @@ def _status_text(found: dict[str, Any]) -> str:
         rows.append(("check", ", ".join(map(str, found["checks"])) + " of `idxdctl explain --checks`"))
     if found["fix"]:
         rows.append(("fix", found["fix"]))
-    return "\n".join([f"status {found['status']} {found['name']}{', a write' if found['write'] else ''}", _columns(rows, "  ")])
+    return "\n".join([f"status {found['status']} {found['name']}{', a write' if found['write'] else ''}", columns(rows, "  ")])
 
 
 def _checks_text(found: list[dict[str, Any]]) -> str:
@@ -410,7 +411,8 @@ def _checks_text(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _columns(rows: list[tuple[str, str]], indent: str = "") -> str:
+def columns(rows: list[tuple[str, str]], indent: str = "") -> str:
+    """Names flush left, texts behind them."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{indent}{name:<{width}}  {text}" for name, text in rows)
 

@@ -17,6 +17,7 @@ from idxdctl import (
     data,
     delta,
     doctor,
+    evl,
     explain,
     inject,
     metrics,
@@ -25,6 +26,7 @@ from idxdctl import (
     stress,
     top,
     trace,
+    why,
 )
 from idxdctl.options import DEFAULT_WQ, Json, Socket, Timeout, Wq
 from idxdctl.output import Failed, print_json
@@ -121,6 +123,8 @@ for part in (
     observe,
     explain,
     trace,
+    why,
+    evl,
     top,
     metrics,
     stress,

@@ -67,24 +67,6 @@ def _chosen(registers: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return chosen
 
 
-def swerr(json: Json = False, socket: Socket = None) -> None:
-    """The last software error of each device, as the driver saved it, decoded."""
-    from idxdd.spec.registers import SWERR
-
-    found = []
-    for device in ask_once(socket, "list")["devices"]:
-        raw = sum(int(qword, 16) << 64 * position for position, qword in enumerate(device["errors"]))
-        fields = {name: getattr(value, "name", value) for name, value in SWERR(raw).values().items()} if raw else {}
-        found.append({"device": device["name"], "valid": bool(raw & 1), "qwords": device["errors"], "fields": fields})
-    if json:
-        print_json("swerr", {"devices": found})
-        return
-    for error in found:
-        print(f"{error['device']}: " + ("no software error" if not error["fields"] else " ".join(error["qwords"])))
-        for name, value in error["fields"].items():
-            print(f"  {name} = {value:#x}" if isinstance(value, int) and not isinstance(value, bool) else f"  {name} = {value}")
-
-
 # ---- clients -----------------------------------------------------------------------------------------------------------
 def user_of(uid: int) -> str:
     """The user's name, or the number."""
@@ -205,7 +187,6 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "stats": stats,
         "regs": regs,
-        "swerr": swerr,
         "clients": clients,
         "kick": kick,
         "reload": reload,

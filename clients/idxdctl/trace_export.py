@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from idxdctl import statuses
 from idxdctl.trace_records import command, facts, op_name, status_name, why_name, wq_name
 from idxdd.control.tracerecord import TraceFlag, TraceRecord
 
@@ -44,6 +45,8 @@ def _us(value: float | None) -> str:
 
 def _end(record: TraceRecord, found: dict[str, Any]) -> str:
     text: str = found["status_name"]
+    if record.reported and record.reported != statuses.parse_status(record.status)[0]:
+        text += f", {statuses.name_of(record.reported)} reported"
     if found["fault"]:
         text += f", {found['fault']['access']} of {found['fault']['operand']} at {found['fault']['address']:#x}"
     if record.status not in (0x01, 0x02) or record.rule:

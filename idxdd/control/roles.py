@@ -42,6 +42,8 @@ NEEDS: dict[str, Role] = {
     "remove": Role.ADMIN,
     "insert": Role.ADMIN,
     "revoke": Role.ADMIN,
+    "swerr": Role.ADMIN,
+    "evl": Role.ADMIN,
     "trace_on": Role.ADMIN,
     "trace_off": Role.ADMIN,
     "trace": Role.ADMIN,

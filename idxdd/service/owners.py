@@ -8,6 +8,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from idxdd.service import reports
 from idxdd.shm.clock import CLOCK
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ USERS_MAX = 256
 OTHER_USERS = -1
 COUNTED = ("descriptors", "bytes", "retries", "errors", "interrupts")
 """What a portal counts that is summed by user."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a client showed the device, and whether it had an agent for the rest."""
+
+    mappings: list[dict[str, Any]]
+    agent: bool
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,12 @@ class Owner:
     irq: bool
     opened_ns: int
     closed_ns: int = 0
+    memory: Memory | None = None
+    """When it was closed, if any of its descriptors had failed."""
 
     def facts(self) -> dict[str, Any]:
         """For an answer."""
-        return vars(self).copy()
+        return {name: value for name, value in vars(self).items() if name != "memory"}
 
 
 class Owners:
@@ -59,8 +70,9 @@ class Owners:
         entry = self._open.pop(number, None)
         if entry is None:
             return
-        owner, _ = entry
-        self._closed.append(replace(owner, closed_ns=CLOCK.now_ns()))
+        owner, session = entry
+        memory = self._memory_of(session) if counted["errors"] else None
+        self._closed.append(replace(owner, closed_ns=CLOCK.now_ns(), memory=memory))
         self._add(owner.uid, counted)
 
     def _add(self, uid: int, counted: dict[str, int]) -> None:
@@ -68,23 +80,22 @@ class Owners:
             uid = OTHER_USERS
         self._by_user.setdefault(uid, Counter()).update({name: counted[name] for name in COUNTED})
 
-    def session(self, number: int) -> "Session | None":
-        """Who has this portal now."""
-        entry = self._open.get(number)
-        return entry[1] if entry else None
+    @staticmethod
+    def _memory_of(session: "Session") -> Memory:
+        return Memory(reports.mappings_of(session.memory), session.has_agent)
 
     def known(self) -> list[Owner]:
         """Closed ones, oldest first, then those that are open."""
         return [*self._closed, *(owner for owner, _ in self._open.values())]
 
-    def uid_of(self, number: int, at_ns: int) -> int | None:
-        """Whose portal this was at that time; None: not known any more."""
+    def of(self, number: int, at_ns: int) -> Owner | None:
+        """Whose portal this was at that time, with its memory as far as it is known; None: not known any more."""
         entry = self._open.get(number)
         if entry and entry[0].opened_ns <= at_ns:
-            return entry[0].uid
+            return replace(entry[0], memory=self._memory_of(entry[1]))
         for owner in reversed(self._closed):
             if owner.portal == number and owner.opened_ns <= at_ns <= owner.closed_ns:
-                return owner.uid
+                return owner
         return None
 
     def by_user(self, counters: "Any") -> dict[int, dict[str, int]]:

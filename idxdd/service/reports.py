@@ -187,16 +187,27 @@ def _client(daemon: "Daemon", session: "Session") -> dict[str, Any]:
     }
 
 
-def place_of(memory: AddressSpace, address: int) -> dict[str, Any]:
-    """Where an address lies among a client's mappings: inside one, or how far from the nearest below and above."""
-    place: dict[str, Any] = {"address": address, "mapping": None, "below": None, "above": None}
+MAPPINGS_TOLD_MAX = 256
+
+
+def mappings_of(memory: AddressSpace) -> list[dict[str, Any]]:
+    """What a client shows the device, ascending: start, size, number of the buffer (None: a channel's memory)."""
     numbers = {id(buffer): number for number, buffer in memory.buffers.items()}
-    for start, buffer in sorted(memory.mappings.items()):
-        size = CHANNEL_SIZE if buffer is None else buffer.size
-        mapping = {"start": start, "size": size, "buffer": None if buffer is None else numbers.get(id(buffer))}
-        if start <= address < start + size:
+    return [
+        {"start": start, "size": CHANNEL_SIZE, "buffer": None}
+        if buffer is None
+        else {"start": start, "size": buffer.size, "buffer": numbers.get(id(buffer))}
+        for start, buffer in sorted(memory.mappings.items())[:MAPPINGS_TOLD_MAX]
+    ]
+
+
+def place_of(mappings: list[dict[str, Any]], address: int) -> dict[str, Any]:
+    """Where an address lies among them: inside one, or beside the nearest below and above."""
+    place: dict[str, Any] = {"address": address, "mapping": None, "below": None, "above": None}
+    for mapping in mappings:
+        if mapping["start"] <= address < mapping["start"] + mapping["size"]:
             place["mapping"] = mapping
-        elif start + size <= address:
+        elif mapping["start"] < address:
             place["below"] = mapping
         elif place["above"] is None:
             place["above"] = mapping

@@ -192,7 +192,8 @@ def _errors(daemon: "Daemon", session: "Session", last: int = RECORDS_PER_PAGE) 
 
 def _is_of(daemon: "Daemon", session: "Session", piece: bytes) -> bool:
     (record,) = unpack(piece)
-    return daemon.sessions.owners.uid_of(record.portal, record.ended_ns) == session.peer.uid
+    owner = daemon.sessions.owners.of(record.portal, record.ended_ns)
+    return owner is not None and owner.uid == session.peer.uid
 
 
 def _owners(daemon: "Daemon", session: "Session", after: int = 0) -> Steps:
@@ -205,15 +206,16 @@ def _owners(daemon: "Daemon", session: "Session", after: int = 0) -> Steps:
     yield
 
 
-def _locate(daemon: "Daemon", session: "Session", portal: int, addresses: list[int]) -> Steps:
-    """Where addresses of a portal's client lie: in which of its mappings, or between which."""
-    owner = daemon.sessions.owners.session(portal)
-    if owner is None:
+def _locate(daemon: "Daemon", session: "Session", portal: int, at_ns: int, addresses: list[int]) -> Steps:
+    """Where addresses of a portal's client lie: in which of its mappings, or between which. As they are now, or were when the
+    portal was closed."""
+    owner = daemon.sessions.owners.of(portal, at_ns)
+    if owner is None or (Role.ADMIN not in session.roles and owner.uid != session.peer.uid):
+        raise Refused("ESRCH", f"portal: whose portal {portal} was is not known any more")
+    if owner.memory is None:
         raise Refused("ESRCH", f"portal: the client of portal {portal} is gone, and its memory with it")
-    if Role.ADMIN not in session.roles and owner.peer.uid != session.peer.uid:
-        raise Refused("EPERM", f"portal: {portal} is of another user")
-    places = [reports.place_of(owner.memory, address) for address in addresses]
-    return {"pid": owner.peer.pid, "pasid": owner.pasid, "agent": owner.has_agent, "places": places}, []
+    places = [reports.place_of(owner.memory.mappings, address) for address in addresses]
+    return {"agent": owner.memory.agent, "gone": bool(owner.closed_ns), "places": places}, []
     yield
 
 
