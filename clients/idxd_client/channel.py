@@ -186,7 +186,7 @@ class KernelChannel(Queue):
     def _ended(self, doing: str, answer: int) -> IdxdError:
         if answer == native.WAIT_GONE or self._portal.closed == ClosedReason.DEVICE_GONE:
             return DeviceGone(f"{self.name}: {doing}: the daemon is gone")
-        return PortalClosed(f"{self.name}: {doing}", self._portal.closed)
+        return PortalClosed(f"{self.name}: {doing}", self._portal.closed, self._channel.refusal)
 
     # ---- life --------------------------------------------------------------------------------------------------------------
 

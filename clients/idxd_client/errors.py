@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from errno import ENXIO
 from typing import TYPE_CHECKING
 
 from idxdd.control.errors import ControlError as IdxdError
@@ -47,9 +48,13 @@ class ClosedReason(IntEnum):
 
 
 class PortalClosed(IdxdError):
-    """The device closed the portal: WQ disabled, aborted, halted, revoked or removed. What it had not accepted was not done."""
+    """The device closed the portal: WQ disabled, aborted, halted, revoked or removed. What it had not accepted was not done.
 
-    def __init__(self, doing: str, reason: int) -> None:
+    `errno`: of a kernel channel what the driver's submit answers, EIO while the device is not enabled, ENXIO when the WQ is
+    quiesced. `reopen()` takes the portal up again once its WQ is enabled."""
+
+    def __init__(self, doing: str, reason: int, errno: int = ENXIO) -> None:
+        self.errno = errno
         self.reason = ClosedReason(reason) if reason in ClosedReason._value2member_map_ else ClosedReason.ABORTED
         super().__init__(f"{doing}: the portal is closed: {self.reason.name.lower().replace('_', ' ')}")
 

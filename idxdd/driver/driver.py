@@ -21,14 +21,14 @@ from idxdd.driver.later import parse_later
 from idxdd.driver.questions import Questions
 from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.state import StateSegment
-from idxdd.driver.submit import Channel, fence_channel
+from idxdd.driver.submit import Channel, fence_channel, quiesce
 from idxdd.driver.verbs import VERBS, Verb
 from idxdd.driver.workqueue import DriverError, WorkQueue
 from idxdd.driver.wq import Wq
-from idxdd.driver.wq_thread import wq_thread
+from idxdd.driver.wq_thread import STATUS_INT_HANDLE_INVAL, WRITE_FAILED, wq_thread
 from idxdd.native._native import LAYOUT, Words
 from idxdd.shm.clock import CLOCK, Clock
-from idxdd.spec.codes import ResetType
+from idxdd.spec.codes import ResetType, WqType
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -149,7 +149,14 @@ class Driver:
         return self.works.polls
 
     def queue_int_handle_revoke(self, device: Device) -> None:
-        """Cause bit 31."""
+        """Cause bit 31. Without room for its work every kernel WQ is quiesced instead."""
+        if not self.works.has_room():
+            device.log("error", "Failed to allocate work for int handle revoke.", device=device.name)
+            device.block.revoke_queued = 0
+            for wq in device.wqs:
+                if wq.enabled and wq.type is WqType.KERNEL:
+                    self.works.queue(("quiesce", wq.global_index), f"{wq.label}: quiesce", quiesce(wq))
+            return
         self.works.queue(("device", device.index), f"{device.name}: handle revoke", revoke.int_handle_revoke(device))
 
     def queue_halt(self, device: Device, reset_type: ResetType) -> None:
@@ -167,8 +174,10 @@ class Driver:
         self.works.queue(("channel", channel.number), f"channel {channel.number}: fence", fence_channel(channel, why))
 
     def queue_int_handle_resubmit(self, channel: Channel, ticket: int) -> None:
-        """A descriptor that ended 0x19."""
-        if ticket not in channel.resubmitting:
+        """A descriptor that ended 0x19. Without room for the work it is completed as it is."""
+        if not self.works.has_room():
+            channel.native.complete(ticket, STATUS_INT_HANDLE_INVAL, WRITE_FAILED)
+        elif ticket not in channel.resubmitting:
             channel.resubmitting.add(ticket)
             device = channel.wq.device
             self.works.queue(

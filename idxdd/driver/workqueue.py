@@ -12,6 +12,8 @@ from typing import Any
 
 from idxdd.shm.clock import Clock
 
+WORKS_MAX = 8192
+"""Works at a time; more than all channels can have of resubmissions at once."""
 POLL_SECONDS = 0.0005
 """How often a condition is looked at that nothing announces (a client's word in shared memory)."""
 
@@ -93,13 +95,18 @@ class Work:
 class WorkQueue:
     """All works of the driver. One thread; `done` may queue further works."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = WORKS_MAX) -> None:
+        self.limit = limit
         self._queues: dict[Key, deque[Work]] = {}
         self._running = False
 
     def queue(self, key: Key, name: str, steps: Steps, done: Callable[[Any, DriverError | None], None] | None = None) -> None:
         """Append a work; it starts at the next tick."""
         self._queues.setdefault(key, deque()).append(Work(name, steps, done))
+
+    def has_room(self) -> bool:
+        """What an allocation in an interrupt or a resubmission asks first; verbs are limited by who sends them."""
+        return sum(map(len, self._queues.values())) < self.limit
 
     def tick(self) -> int:
         """Advance every work that can go on; returns how many ended."""

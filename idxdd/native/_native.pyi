@@ -354,6 +354,8 @@ class Channel:
     size: int
     in_flight: int
     completed: int
+    refusal: int
+    """errno where a submission is refused: EIO, the device is not enabled; ENXIO, the WQ is quiesced"""
     def submit(self, descriptor: Buffer, block: bool = False) -> int:
         """Allocate a slot, copy the descriptor in (completion address, CRAV, RCR, RCI and the handle are set here), pass
         the gate,

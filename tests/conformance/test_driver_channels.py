@@ -594,3 +594,26 @@ def test_a_drain_that_cannot_be_sent_is_warned_about(bench: DriverBench, channel
     revoke(bench)
     assert "Failed to submit drain desc on wq 2." in bench.texts()
     assert bench.driver.works.idle
+
+
+@pytest.mark.conformance("REV-12")
+def test_a_revoke_without_room_for_its_work_quiesces_every_kernel_wq(bench: DriverBench, channel: MockChannel) -> None:
+    """As the kernel when it gets no memory in the interrupt: one error line, no command, gates dead, submitters told."""
+    bench.driver.works.limit = 0
+    revoke(bench)
+    assert bench.texts() == ["Failed to allocate work for int handle revoke."]
+    assert bench.device.commands == []
+    assert [(bench.wq(wq).gate, bench.wq(wq).enabled) for wq in (SHARED, DEDICATED)] == [(DEAD, True), (DEAD, True)]
+    bench.kill()
+    bench.start()
+    bench.run()
+    assert bench.device.commands == [], "it is no work that a successor owes"
+
+
+@pytest.mark.conformance("CMP-08")
+def test_0x19_without_room_for_its_resubmission_fails(bench: DriverBench, channel: MockChannel) -> None:
+    """WRITE_FAILED, as without memory for the kernel's work item."""
+    ticket = revoked(channel)
+    bench.driver.works.limit = 0
+    interrupt(bench)
+    assert (channel.completions(), channel.own_submitted()) == ([(ticket, 0x19, WRITE_FAILED)], [])

@@ -282,6 +282,15 @@ static PyObject *Channel_get_in_flight(ChannelObject *self, void *Py_UNUSED(clos
     return PyLong_FromUnsignedLong(atomic_load(&self->channel.in_flight));
 }
 
+static PyObject *Channel_get_refusal(ChannelObject *self, void *Py_UNUSED(closure))
+{
+    if (!enter(self))
+        return NULL;
+    PyObject *refusal = PyLong_FromLong(-idxdd_channel_refusal(&self->channel));
+    leave(self);
+    return refusal;
+}
+
 static PyObject *Channel_get_completed(ChannelObject *self, void *Py_UNUSED(closure))
 {
     if (!enter(self))
@@ -308,6 +317,7 @@ static PyGetSetDef words[] = {
     {"address", (getter)Channel_get_address, NULL, "of struct idxdd_channel in this process", NULL},
     {"size", (getter)Channel_get_size, NULL, "bytes of struct idxdd_channel", NULL},
     {"in_flight", (getter)Channel_get_in_flight, NULL, "slots in use: submitted and not reaped", NULL},
+    {"refusal", (getter)Channel_get_refusal, NULL, "errno of a refused submission: EIO, the device is not enabled; ENXIO", NULL},
     {"completed", (getter)Channel_get_completed, NULL, "entries in the completion ring so far, reaped or not", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -22,6 +22,7 @@
 
 #define CLOSED_GRACE_NS 1000000000u
 #define PAUSE_NS 200000u
+#define IDXDD_DRIVER_ENABLED 1u         /* published_driver.device_state */
 
 #define DESC_FLAGS 4                    /* byte offsets in a descriptor: bits 0..7 of the flags, */
 #define DESC_COMPLETION_ADDRESS 8       /* the record's address, */
@@ -261,8 +262,8 @@ static int wait_to_get_in(struct idxdd_kernel_channel *channel, int64_t answer, 
     }
     if (answer == IDXDD_CHANNEL_GATE_CLOSED)
         idxdd_bell_until(bell, gate_is_decided, channel, left_ns);
-    else                                /* nobody rings for a freed slot or a moved limit */
-        idxdd_bell_pause(bell, PAUSE_NS < left_ns ? PAUSE_NS : left_ns);
+    else if (!idxdd_bell_nap(bell, PAUSE_NS < left_ns ? PAUSE_NS : left_ns)) /* nobody rings for a freed slot or a moved limit */
+        return IDXDD_SUBMIT_RETRY;      /* as the driver's allocation, which a signal interrupts; at the gate nothing does */
     return idxdd_bell_gone(bell) ? IDXDD_SUBMIT_GONE : 0;
 }
 
@@ -280,6 +281,13 @@ static int64_t as_refusal(const struct idxdd_kernel_channel *channel, int64_t an
     if (answer == IDXDD_SUBMIT_CLOSED && idxdd_submitter_closed(channel->submitter) == IDXDD_CLOSED_DEVICE_GONE)
         return IDXDD_SUBMIT_GONE;
     return answer;
+}
+
+int idxdd_channel_refusal(const struct idxdd_kernel_channel *channel)
+{
+    size_t wq = (size_t)(channel->gate - channel->driver->wq);
+    uint32_t state = atomic_load_explicit(&channel->driver->device_state[wq / IDXDD_WQS_PER_DEVICE_MAX], memory_order_acquire);
+    return state == IDXDD_DRIVER_ENABLED ? -ENXIO : -EIO;
 }
 
 int64_t idxdd_channel_submit(struct idxdd_kernel_channel *channel, const uint8_t *descs, uint32_t count, bool block, uint64_t *tickets)

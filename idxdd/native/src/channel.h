@@ -45,6 +45,9 @@ int idxdd_channel_open(struct idxdd_kernel_channel *channel, struct idxdd_submit
                        uint32_t wq, uint32_t slots);
 void idxdd_channel_close(struct idxdd_kernel_channel *channel);
 
+/* What the driver's submit answers where this one says IDXDD_SUBMIT_CLOSED: -EIO while the device is not enabled, else -ENXIO. */
+int idxdd_channel_refusal(const struct idxdd_kernel_channel *channel);
+
 /* Submit up to `count` (at most a portal's slots) in order. How many, their tickets in tickets[]; or an enum idxdd_submit_answer.
  * `block`: wait up to IDXDD_BLOCK_NS for a slot, room in the WQ, an open gate. */
 int64_t idxdd_channel_submit(struct idxdd_kernel_channel *channel, const uint8_t *descs, uint32_t count, bool block, uint64_t *tickets);

@@ -298,12 +298,19 @@ void idxdd_bell_over(struct idxdd_bell *bell, uint32_t what)
 
 /* ---- words that nobody rings for --------------------------------------------------------------------------------------- */
 
-bool idxdd_bell_pause(struct idxdd_bell *bell, uint64_t pause_ns)
+bool idxdd_bell_nap(struct idxdd_bell *bell, uint64_t pause_ns)
 {
     struct pollfd hangup = {.fd = bell->fd, .events = 0};  /* bells for others stay unread */
     struct timespec pause = timespec_of(pause_ns);
-    if (ppoll(&hangup, 1, &pause, NULL) > 0 && (hangup.revents & (POLLHUP | POLLERR | POLLNVAL)))
+    int ready = ppoll(&hangup, 1, &pause, NULL);
+    if (ready > 0 && (hangup.revents & (POLLHUP | POLLERR | POLLNVAL)))
         atomic_store(&bell->over, IDXDD_WAIT_GONE);
+    return ready >= 0 || errno != EINTR;
+}
+
+bool idxdd_bell_pause(struct idxdd_bell *bell, uint64_t pause_ns)
+{
+    idxdd_bell_nap(bell, pause_ns);
     return atomic_load(&bell->over) != IDXDD_WAIT_GONE;
 }
 

@@ -71,6 +71,9 @@ bool idxdd_bell_gone(struct idxdd_bell *bell);
 /* Sleep for about pause_ns, less if the daemon ends; for words that nobody rings for. False: the daemon is gone. */
 bool idxdd_bell_pause(struct idxdd_bell *bell, uint64_t pause_ns);
 
+/* The same; false: a signal was handled meanwhile. */
+bool idxdd_bell_nap(struct idxdd_bell *bell, uint64_t pause_ns);
+
 /* Wait for a word that nobody rings for: spin, then short sleeps. False after limit_ns, or when the daemon is gone. */
 bool idxdd_bell_until(struct idxdd_bell *bell, bool (*reached)(void *context), void *context, uint64_t limit_ns);
 

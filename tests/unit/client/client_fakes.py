@@ -5,6 +5,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from errno import ENXIO
 from typing import Any
 
 from idxd_client.arena import Arena
@@ -146,6 +147,7 @@ class FakeChannel:
 
     address = 0x10000
     size = 4096
+    refusal = ENXIO
 
     def __init__(self) -> None:
         self.answers: deque[int] = deque()
