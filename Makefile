@@ -38,7 +38,7 @@ native: $(VENV)/.installed
 
 # ---- checks and tests ---------------------------------------------------------------------------------------------------
 # Warnings of the C sources are errors in every build; `make check ANALYZE=1` adds gcc's static analyser.
-PYTHON_SOURCES := idxdd clients tests bench
+PYTHON_SOURCES := idxdd clients tests bench man
 FUZZ_SECONDS ?= 60
 C_TEST_SECONDS ?= 120
 
@@ -110,6 +110,14 @@ spec: | $(VENV)/.dependencies
 docs: install
 	PYTHONPATH=tests $(BIN)/pytest -q -n0 -p observed_codes --codes-table docs/device-coverage.md tests/unit/device \
 	  tests/protocol/test_commands.py tests/protocol/test_registers.py tests/unit/native/test_engine.py
+
+# Manual pages and completion files, from the programs themselves.
+.PHONY: man
+man: install
+	$(BIN)/python man/generate.py
+	$(BIN)/idxdctl completion bash > clients/completions/idxdctl.bash
+	$(BIN)/idxdctl completion zsh > clients/completions/_idxdctl
+	$(BIN)/idxdctl completion fish > clients/completions/idxdctl.fish
 
 # Four client processes copy a real file, two processes are killed, nothing is lost: under a minute.
 demo: install

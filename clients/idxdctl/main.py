@@ -28,6 +28,7 @@ from idxdctl import (
     trace,
     why,
 )
+from idxdctl.grouped import Grouped
 from idxdctl.options import DEFAULT_WQ, Json, Socket, Timeout, Wq
 from idxdctl.output import Failed, print_json
 from idxdctl.sizes import format_size, parse_size
@@ -35,6 +36,7 @@ from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 
 app = typer.Typer(
+    cls=Grouped,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -48,7 +50,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(rich_help_panel="Files through the device")
 def copy(
     src: Annotated[str, typer.Argument(metavar="SRC")],
     dst: Annotated[str, typer.Argument(metavar="DST")],
@@ -93,7 +95,7 @@ def copy(
         print(f"{format_size(job.size)} in {seconds:.2f} s, {format_size(rate)}/s, {len(clients)} clients{checked}")
 
 
-@app.command()
+@app.command(rich_help_panel="Load and measurement")
 def ping(
     wq: Wq = DEFAULT_WQ,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=10_000_000, help="Round trips.")] = 1000,

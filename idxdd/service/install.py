@@ -1,4 +1,4 @@
-"""`idxdd service install --root DIR`: units, socket, user, directory and a commented settings file, for this idxdd's path."""
+"""`idxdd service install --root DIR`: units, socket, user, directory, a commented settings file, manual pages, completions."""
 
 import os
 import sys
@@ -16,8 +16,15 @@ PLACES = {
     "idxdd.sysusers": "usr/lib/sysusers.d",
     "idxdd.tmpfiles": "usr/lib/tmpfiles.d",
     "idxdd.toml": "etc/idxdd",
+    "idxdctl.1": "usr/share/man/man1",
+    "idxdd.8": "usr/share/man/man8",
+    "idxdctl.bash": "usr/share/bash-completion/completions",
+    "_idxdctl": "usr/share/zsh/site-functions",
+    "idxdctl.fish": "usr/share/fish/vendor_completions.d",
 }
-NAMES = {"idxdd.sysusers": "idxdd.conf", "idxdd.tmpfiles": "idxdd.conf"}
+NAMES = {"idxdd.sysusers": "idxdd.conf", "idxdd.tmpfiles": "idxdd.conf", "idxdctl.bash": "idxdctl"}
+FOLDERS = {"man": ("idxdctl.1", "idxdd.8"), "completions": ("idxdctl.bash", "_idxdctl", "idxdctl.fish")}
+"""What does not lie in `systemd`."""
 PROGRAM = "/usr/bin/idxdd"
 KEPT = ("idxdd.toml",)
 """An administrator's: never overwritten, never removed."""
@@ -27,12 +34,18 @@ class NotInstalled(Exception):
     """One line that says what is missing."""
 
 
-def sources() -> Path:
-    """Where the unit files are: beside the package in a source tree, else where the wheel put them."""
-    for place in (Path(__file__).parents[2] / "systemd", Path(__file__).parents[1] / "native" / "share" / "idxdd" / "systemd"):
-        if (place / "idxdd.service").is_file():
-            return place
-    raise NotInstalled("the unit files did not come with this installation: install idxdd from its source tree")
+def sources() -> dict[str, Path]:
+    """Each file by its name: in a source tree, else where the wheel put them. NotInstalled."""
+    tree, wheel = Path(__file__).parents[2], Path(__file__).parents[1] / "native" / "share" / "idxdd"
+    found = {}
+    for name in PLACES:
+        folder = next((folder for folder, names in FOLDERS.items() if name in names), "systemd")
+        in_tree = tree / ("clients/completions" if folder == "completions" else folder) / name
+        place = in_tree if in_tree.is_file() else wheel / folder / name
+        if not place.is_file():
+            raise NotInstalled(f"{name} did not come with this installation: install idxdd from its source tree")
+        found[name] = place
+    return found
 
 
 def program() -> str:
@@ -55,7 +68,7 @@ def install(root: str) -> list[str]:
         if name in KEPT and target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_config(str(target), (found / name).read_text().replace(PROGRAM, program()))
+        write_config(str(target), found[name].read_text().replace(PROGRAM, program()))
         os.chmod(target, 0o644)
         written.append(str(target))
     return written

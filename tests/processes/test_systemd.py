@@ -62,12 +62,19 @@ def test_the_units_have_nothing_to_be_verified(tmp_path: Path, unit: str) -> Non
 def test_install_writes_all_of_it_and_remove_keeps_the_settings(tmp_path: Path) -> None:
     """Below a root of one's own; an administrator's settings are never written over."""
     first = idxdd("service", "install", "--root", str(tmp_path))
-    assert len(first.stdout.splitlines()) == 7
+    assert len(first.stdout.splitlines()) == 12
+    for name in (
+        "man/man1/idxdctl.1",
+        "man/man8/idxdd.8",
+        "bash-completion/completions/idxdctl",
+        "zsh/site-functions/_idxdctl",
+    ):
+        assert (tmp_path / "usr/share" / name).stat().st_size > 1000
     settings = tmp_path / "etc/idxdd/idxdd.toml"
     assert idxdd("config", "show", "--settings", str(settings)).returncode == 0
     settings.write_text("# mine\n")
-    assert len(idxdd("service", "install", "--root", str(tmp_path)).stdout.splitlines()) == 6
-    assert len(idxdd("service", "remove", "--root", str(tmp_path)).stdout.splitlines()) == 6
+    assert len(idxdd("service", "install", "--root", str(tmp_path)).stdout.splitlines()) == 11
+    assert len(idxdd("service", "remove", "--root", str(tmp_path)).stdout.splitlines()) == 11
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [settings]
     assert settings.read_text() == "# mine\n"
 
