@@ -94,8 +94,12 @@ static void withdraw(struct idxdd_engine *e, struct wq *wq, const struct portal 
     }
 }
 
-/* Granted no further than it has published: each of its submissions asks (FULL, idxdd/inject.h). */
-static bool metered(const struct wq *wq, const struct portal *p) { return wq->meter && meter_covers(wq->meter, p); }
+/* Granted no further than it has published: each of its submissions asks (FULL, idxdd/inject.h). Not on a dedicated WQ: there the posted
+ * write is taken, and dropped. */
+static bool metered(const struct wq *wq, const struct portal *p)
+{
+    return wq->meter && !wq->config.limits.dedicated && meter_covers(wq->meter, p);
+}
 
 static bool give(struct wq *wq, struct portal *p)
 {

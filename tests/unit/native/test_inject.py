@@ -533,6 +533,15 @@ def test_a_dedicated_wq_that_is_full_drops_and_reports(engine: Bench) -> None:
     assert client.get("done") == 2
 
 
+def test_a_dedicated_wq_that_is_full_never_answers_retry(engine: Bench) -> None:
+    """A client that waits for room before it posts got "retry" instead of a dropped descriptor."""
+    client = engine.client()
+    engine.run(2)
+    install(engine, rule(native.RULE_FULL, hits_max=1))
+    assert client.get("limit") > 0
+    assert hits(engine) == [0]
+
+
 # ---- events --------------------
 
 
