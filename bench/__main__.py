@@ -10,7 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import machine, measure_crowds, measure_device, measure_irq, measure_moves, measure_starts, measure_trips, report
+from bench import (
+    machine,
+    measure_crowds,
+    measure_device,
+    measure_irq,
+    measure_moves,
+    measure_operations,
+    measure_starts,
+    measure_trips,
+    report,
+)
 from bench.instance import BenchFailed, Instance, Programs, build
 from bench.rows import ROWS
 from bench.samples import Measured, Outcome, Row, select
@@ -24,6 +34,8 @@ Measure = Callable[[Instance, Programs, int], dict[str, Measured]]
 MEASURES: dict[str, Measure] = {
     "move": measure_moves.moves,
     "small": measure_moves.small,
+    "operate": measure_operations.operations,
+    "agent": measure_operations.heap,
     "rtt": measure_trips.trips,
     "device": measure_device.device,
     "channel": measure_crowds.channel,
@@ -78,7 +90,8 @@ def measure(rows: Sequence[Row], programs: Programs, rounds: int) -> list[Outcom
         try:
             with Instance() as instance, instance.blamed():
                 found = MEASURES[group](instance, programs, rounds)
-            outcomes += [Outcome(row, found[row.name]) for row in mine]
+            absent = "a package that it is measured against is not installed"
+            outcomes += [Outcome(row, found.get(row.name), absent, skipped=row.name not in found) for row in mine]
         except (BenchFailed, ControlError, IdxdError) as error:
             outcomes += [Outcome(row, None, str(error)) for row in mine]
         print(f"bench: {group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ import idxdd.native
 from idxdd.control import client as control
 
 SOURCES = Path(__file__).parent / "c"
-PROGRAMS = ("move", "operate", "trip", "pingpong", "crowd", "chain", "callback")
+PROGRAMS = ("move", "operate", "batch", "trip", "pingpong", "crowd", "chain", "callback")
 READY_S = 20.0
 END_S = 10.0
 RUN_S = 60.0

@@ -37,7 +37,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
     sign = {"more": "≥", "less": "≤"}[row.better]
     target = "" if row.target is None else f"{sign} {number(row.target)} {row.unit}"
     if measured is None or value is None:
-        return row.name, row.what, "", "", target, f"failed: {outcome.failure}"
+        return row.name, row.what, "", "", target, f"{outcome.verdict}: {outcome.failure}"
     rounds = f"{number(min(measured.samples))} – {number(max(measured.samples))}" if len(measured.samples) > 1 else ""
     return row.name, row.what, f"{number(value)} {row.unit}", rounds, target, outcome.verdict
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["ok", "short", "failed", "-"]
+Verdict = Literal["ok", "short", "failed", "skipped", "-"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Outcome:
     row: Row
     measured: Measured | None
     failure: str = ""
+    skipped: bool = False
+    """What it is measured against is not installed."""
 
     @property
     def value(self) -> float | None:
@@ -52,7 +54,9 @@ class Outcome:
     @property
     def verdict(self) -> Verdict:
         value = self.value
-        return "failed" if value is None else self.row.reached(value)
+        if value is None:
+            return "skipped" if self.skipped else "failed"
+        return self.row.reached(value)
 
 
 def ratios(measured: Sequence[float], baseline: Sequence[float]) -> list[float]:

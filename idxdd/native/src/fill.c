@@ -3,7 +3,12 @@
 #include "reach.h"
 #include "rules.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #define LINE 64u
+#define STRING_LINES_MIN 32u            /* below it a string store takes longer to begin than to store */
 
 typedef uint64_t vector16 __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint64_t vector32 __attribute__((vector_size(32), aligned(1), may_alias));
@@ -48,10 +53,36 @@ __attribute__((target("avx512f"))) static void store_avx512(uint8_t *to, uint64_
 }
 #endif
 
+/* Eight bytes over and over, as the processor's own loop: it need not read the lines it fills, as stores one by one do. */
+static bool string_stores;
+
+static void store_string(uint8_t *to, uint64_t lines, uint64_t word)
+{
+#if defined(__x86_64__)
+    uint64_t words = lines * (LINE / 8);
+    __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(word) : "memory");
+#else
+    (void)to, (void)lines, (void)word;
+#endif
+}
+
+static bool has_string_stores(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 9 & 1;       /* ERMS */
+#else
+    return false;
+#endif
+}
+
 static void (*store_lines)(uint8_t *to, uint64_t lines, const uint8_t pattern[16]) = store_portable;
 
 bool idxdd_fill_force(const char *kernel)
 {
+    string_stores = false;
+    if (strcmp(kernel, "string") == 0)
+        return string_stores = has_string_stores();
     if (strcmp(kernel, "portable") == 0) {
         store_lines = store_portable;
         return true;
@@ -75,6 +106,7 @@ __attribute__((constructor)) static void choose_kernel(void)
     __builtin_cpu_init();
 #endif
     (void)(idxdd_fill_force("avx512") || idxdd_fill_force("avx2"));
+    (void)idxdd_fill_force("string");
 }
 
 /* Fewer than 64 bytes. */
@@ -97,7 +129,10 @@ static void fill(uint8_t *to, uint64_t size, const uint8_t twice[32], uint64_t p
         phase += head;
     }
     const uint8_t *pattern = twice + (phase & 15);
-    store_lines(to, size / LINE, pattern);
+    if (string_stores && size >= STRING_LINES_MIN * LINE && load64(pattern) == load64(pattern + 8))
+        store_string(to, size / LINE, load64(pattern));
+    else
+        store_lines(to, size / LINE, pattern);
     store_part(to + size / LINE * LINE, size % LINE, pattern);
 }
 

@@ -8,7 +8,7 @@
 /* Offset of the first difference, or `size`. Each byte is read once. */
 uint64_t idxdd_differ(const uint8_t *a, const uint8_t *b, uint64_t size);
 
-/* "portable", "avx2", "avx512"; false: this CPU cannot. */
+/* "portable", "avx2", "avx512"; false: this CPU cannot. Of Fill also "string": patterns of 8 bytes, besides whichever of those is in use. */
 bool idxdd_compare_force(const char *kernel);
 bool idxdd_fill_force(const char *kernel);
 bool idxdd_dualcast_force(const char *kernel);

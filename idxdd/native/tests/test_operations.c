@@ -294,15 +294,15 @@ __attribute__((unused)) static void test_source_changes_meanwhile(void)
 /* Every kernel this CPU supports passes the same tests. */
 static void test_with_each_kernel(void (*test)(struct random *r), struct random *r)
 {
-    static const char *const crc[] = {"portable", "pclmul", "avx512"}, *const others[] = {"portable", "avx2", "avx512"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const crc[] = {"portable", "pclmul", "avx512", "avx512"}, *const others[] = {"portable", "avx2", "avx512", "string"};
+    for (unsigned i = 0; i < 4; i++) {
         bool any = idxdd_crc_force(crc[i]);
         any |= idxdd_compare_force(others[i]);
         any |= idxdd_fill_force(others[i]);
         any |= idxdd_dualcast_force(others[i]);
         if (any)
             test(r);
-        printf("%s: %s\n", crc[i], any ? "tested" : "not on this CPU");
+        printf("%s: %s\n", others[i], any ? "tested" : "not on this CPU");
     }
 }
 

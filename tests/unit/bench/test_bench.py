@@ -73,6 +73,13 @@ def test_what_was_not_measured_has_failed() -> None:
     assert (outcome.value, outcome.verdict) == (None, "failed")
 
 
+def test_what_has_nothing_to_be_measured_against_is_skipped() -> None:
+    """A package that is not installed is no failure of ours, and no silence either."""
+    outcome = Outcome(MORE, None, "not installed", skipped=True)
+    assert (outcome.value, outcome.verdict) == (None, "skipped")
+    assert "skipped: not installed" in report.table([outcome])
+
+
 def test_the_rows_promise_what_the_issue_does() -> None:
     """The targets, written down a second time: a change of one needs a change of both."""
     promised = {row.name: (row.better, row.target) for row in ROWS if row.target is not None}
@@ -83,6 +90,18 @@ def test_the_rows_promise_what_the_issue_does() -> None:
         "small-c": ("more", 3.0),
         "small-python": ("more", 1.0),
         "small-python-many": ("more", 15.0),
+        "compare": ("more", 0.8),
+        "fill": ("more", 0.8),
+        "delta": ("more", 0.5),
+        "copy-crc": ("more", 0.6),
+        "crc": ("more", 12.0),
+        "crc-package": ("more", 0.8),
+        "crc64": ("more", 1.0),
+        "dif-insert": ("more", 5.0),
+        "dif-check": ("more", 5.0),
+        "batch": ("more", 10.0),
+        "heap-4k": ("less", 8.0),
+        "heap-1m": ("more", 0.30),
         "rtt-c": ("less", 2.5),
         "rtt-python": ("less", 5.0),
         "mmio": ("less", 3.0),
