@@ -49,6 +49,9 @@ def _await(device: Device, command: Command, operand: int) -> Steps:
     while True:
         yield Wait(f"{device.name}: {command.name}", lambda: device.command_done or device.halt_taken)
         device.command_done = False
+        if command is Command.RESET_DEVICE and device.halt_taken and device.mmio.read(CMDSTS).active:
+            device.halt_taken = False  # it is what ends the halt: an error's interrupt has looked at GENSTS again meanwhile
+            continue
         if device.halt_taken or device.mmio.absent:
             status = int(CmdErr.HW_ERR)
             break

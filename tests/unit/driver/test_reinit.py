@@ -4,7 +4,7 @@ import pytest
 from driver_bench import configured
 
 from idxdd.driver.state import DriverState
-from idxdd.spec.codes import CmdErr, Command, DeviceState, ResetType
+from idxdd.spec.codes import CmdErr, Command, DeviceState, InterruptCause, ResetType
 from idxdd.spec.registers import GENSTS
 
 TURNS = 40
@@ -42,3 +42,22 @@ def test_a_halt_that_needs_more_in_the_middle_of_a_reinit(turns: int) -> None:
         assert device.state is DriverState.DISABLED  # DEF-03
         assert "idxd halted, need FLR." in bench.texts()
         assert not device.block.reinit_queued
+
+
+def test_an_error_while_the_device_is_being_reset() -> None:
+    """Its interrupt looked at GENSTS, found the halt, and told the work that Reset Device had failed: the configuration was
+    written while the reset was still going on, which then cleared it, and Enable Device failed with 0x16."""
+    with configured() as bench:
+        device, mock = bench.driver.devices[0], bench.device
+        mock.hold_commands = True
+        mock.halt()
+        bench.run()
+        assert mock.commands[-1][0] is Command.RESET_DEVICE
+        sent = len(mock.commands)
+        mock.raise_cause(InterruptCause.ERR)
+        bench.run()
+        assert len(mock.commands) == sent, "nothing is sent before the reset is over"
+        mock.hold_commands = False
+        mock.finish_command()
+        bench.run()
+        assert device.state is DriverState.ENABLED, bench.texts()
