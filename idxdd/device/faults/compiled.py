@@ -22,6 +22,7 @@ ANY_PASID = 0xFFFFFFFF
 SIZE_LAST = 0xFFFFFFFF
 EVERY_OPCODE = (1 << 256) - 1
 QWORD = (1 << 64) - 1
+NEVER = QWORD >> 1
 ANYWHERE, MEMBERS, NOT_MEMBERS = 0, 1, 2
 STATUS, FAULT, CORRUPT, DELAY, DROP, REORDER, FULL, INTERRUPT_LOST, INTERRUPT_LATE, SLOW, EVENT = range(1, 12)
 EFFECTS = {
@@ -68,19 +69,17 @@ def wq_mask(rule: Rule, devices: Iterable[int]) -> int:
 def compiled(
     rule: Rule, number: int, devices: Iterable[int], pasids: Sequence[int | None], added_ns: int, progress: Progress
 ) -> list[bytes]:
-    """The engine's rules, one a PASID, which count as one; none when no hit is left, or nothing of the rule is there."""
-    wqs, hits_left = wq_mask(rule, devices), _hits_left(rule.when, progress)
-    if not wqs or hits_left == 0:
-        return []
+    """The engine's rules, one a PASID, which count as one; none when nothing of the rule is there."""
+    wqs = wq_mask(rule, devices)
+    if not wqs or (rule.what.action == "full" and _hits_left(rule.when, progress) == 0):
+        return []  # a work queue that may be full has each submission ask: it is left alone when that is over
     return [
-        _packed(rule, number, wqs, ANY_PASID if pasid is None else pasid, added_ns, progress, hits_left or 0, also=index > 0)
+        _packed(rule, number, wqs, ANY_PASID if pasid is None else pasid, added_ns, progress, also=index > 0)
         for index, pasid in enumerate(pasids)
     ]
 
 
-def _packed(
-    rule: Rule, number: int, wqs: int, pasid: int, added_ns: int, progress: Progress, hits_left: int, *, also: bool
-) -> bytes:
+def _packed(rule: Rule, number: int, wqs: int, pasid: int, added_ns: int, progress: Progress, *, also: bool) -> bytes:
     where, what = rule.where, rule.what
     opcodes = EVERY_OPCODE if any_operation(rule) else sum(1 << opcode for opcode in operations_of(rule))
     addr, size, flags = where.addr, where.size, where.flags
@@ -102,7 +101,7 @@ def _packed(
         added_ns + rule.when.after if rule.when.after else 0,
         skip,
         every,
-        hits_left,
+        _hits_left(rule.when, progress) or 0,
         generator_at(rule.when.seed or 0, progress.matches),
         threshold(rule.when.chance),
         effect,
@@ -160,7 +159,9 @@ def _hits_left(when: When, progress: Progress) -> int | None:
 
 
 def _counted(when: When, progress: Progress) -> tuple[int, int]:
-    """Matches to pass over from here, and every so many-th after."""
+    """Matches to pass over from here, and every so many-th after. One without hits left passes over all, and counts them."""
+    if _hits_left(when, progress) == 0:
+        return NEVER, 1
     if when.nth is not None:
         return when.nth - 1 - progress.matches, 1
     if when.every is not None:
