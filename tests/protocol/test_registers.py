@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from device_model import CMD, DeviceModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,73 +25,6 @@ from idxdd.spec.registers import (
 from idxdd.testing.mock_driver import DEDICATED, MockDriver
 from idxdd.testing.profiles import DSA1
 
-ALWAYS, DEVICE, WQ, LIMIT = "always", "device disabled or halted", "WQ disabled or device halted", "occupancy interrupt off"
-
-FIXED = {
-    0x80: (0x30FF, DEVICE),  # GENCFG: limit 7:0, user interrupts 12, event log 13
-    0x88: (0x7, ALWAYS),  # GENCTRL
-    0xE0: (0xFFFF_F003, DEVICE),  # EVLCFG: PASID enable, priv, base
-    0xE4: (0xFFFF_FFFF, DEVICE),
-    0xE8: (0xFFFF_FFFF, DEVICE),  # size 15:0, PASID 35:16
-    0xEC: (0xF, DEVICE),
-    0xF0: (0xFFFF, ALWAYS),  # EVLSTATUS.head
-    0xE000: (0xFFFF_FFFF, ALWAYS),  # CMDPARAM
-    0xE004: (0xFFFF_FFFF, ALWAYS),
-}
-ACKNOWLEDGED = {0x98: 0x8000_003F, 0xC0: 0x3, 0xF4: 1 << 30}  # INTCAUSE, SWERR, EVLSTATUS.int_pending (62)
-GROUP_DWORDS = [0xFFFF_FFFF] * 10 + [0x0FF0_FFBF, 0x0000_FF33]
-WQ_DWORDS = {0: (0xFFFF, DEVICE), 1: (0xFFFF, ALWAYS), 2: (0x3FFF_FFFF, WQ), 3: (0x1FFF, WQ), 4: (0x1_FFFF, WQ)}
-ENTRY_DWORDS = [0xFFFF_FFFF] * 3 + [1]
-CMD_DWORD = 0xA0
-
-
-class Model:
-    """Masks by dword, as registers.md gives them for 8 WQs, 4 groups, 9 vectors and 64-byte WQCFG entries."""
-
-    def __init__(self, bar0: bytes, state: DeviceState, enabled_wqs: set[int]) -> None:
-        self.bar0 = bytearray(bar0)
-        self.state, self.enabled_wqs = state, enabled_wqs
-        self.rules: dict[int, list[tuple[int, str, int]]] = {at: [(mask, lock, 0)] for at, (mask, lock) in FIXED.items()}
-        for group in range(4):
-            for dword, mask in enumerate(GROUP_DWORDS):
-                self.rules[0x600 + 64 * group + 4 * dword] = [(mask, DEVICE, 0)]
-        for wq in range(8):
-            base = 0x800 + 64 * wq
-            for dword, (mask, lock) in WQ_DWORDS.items():
-                self.rules[base + 4 * dword] = [(mask, lock, wq)]
-            self.rules[base + 20] = [(0xFFFF, LIMIT, wq), (0x1_0000, ALWAYS, wq)]
-            for dword in range(8, 16):
-                self.rules[base + 4 * dword] = [(0xFFFF_FFFF, WQ, wq)]
-        for entry in range(9):
-            self.rules[0x400 + 8 * entry] = [(0xFFFF_F00C, ALWAYS, 0)]
-            for dword, mask in enumerate(ENTRY_DWORDS):
-                self.rules[0x2000 + 16 * entry + 4 * dword] = [(mask, ALWAYS, 0)]
-        self.acknowledged = ACKNOWLEDGED | {0x800 + 64 * wq + 24: 0x1_0000 for wq in range(8)}
-
-    def write(self, offset: int, width: int, value: int) -> None:
-        if width not in (1, 2, 4, 8) or offset % width or not 0 <= offset <= 0x10000 - width:
-            return
-        for byte in range(width):  # a byte at a time: no lane arithmetic to get wrong the same way
-            self._write_byte(offset + byte, value >> 8 * byte & 0xFF, offset, width)
-
-    def _write_byte(self, at: int, value: int, start: int, width: int) -> None:
-        dword, shift = at & ~3, 8 * (at & 3)
-        old = self.bar0[at]
-        mask = sum(mask for mask, lock, wq in self.rules.get(dword, ()) if self._open(lock, wq, dword, start, width))
-        mask = mask >> shift & 0xFF
-        clear = self.acknowledged.get(dword, 0) >> shift & 0xFF & value
-        self.bar0[at] = (old & ~mask | value & mask) & ~clear
-
-    def _open(self, lock: str, wq: int, dword: int, start: int, width: int) -> bool:
-        if lock == DEVICE:
-            return self.state in (DeviceState.DISABLED, DeviceState.HALT)
-        if lock == WQ:
-            return self.state is DeviceState.HALT or wq not in self.enabled_wqs
-        if lock == LIMIT:
-            return not self.bar0[dword + 2] & 1  # the enable lies in a later byte: seen as it was before this write
-        return True
-
-
 OFFSETS_OF_INTEREST = [
     *range(0, 0x110, 4),
     *range(0x178, 0x198, 4),
@@ -111,17 +45,17 @@ def writes(draw: st.DrawFn) -> tuple[int, int, int]:
     return offset, width, value & (1 << 8 * width) - 1 if width else 0
 
 
-def prepared(state: DeviceState) -> tuple[MockDriver, set[int]]:
+def prepared(state: DeviceState) -> MockDriver:
     """A device in `state` with WQs 0 and 1 configured; unless Disabled, WQ 0 enabled."""
     driver = MockDriver()
     driver.configure(DEDICATED, DEDICATED)
     if state is DeviceState.DISABLED:
-        return driver, set()
+        return driver
     assert driver.command(Command.ENABLE_DEVICE) is CmdErr.SUCCESS
     assert driver.command(Command.ENABLE_WQ, 0) is CmdErr.SUCCESS
     if state is DeviceState.HALT:
         driver.device.halt(ResetType.FLR)
-    return driver, {0}
+    return driver
 
 
 @pytest.mark.parametrize("state", [DeviceState.DISABLED, DeviceState.ENABLED, DeviceState.HALT])
@@ -131,16 +65,15 @@ def test_any_sequence_of_writes_changes_what_the_manual_says(
     state: DeviceState, sequence: list[tuple[int, int, int]], causes: int
 ) -> None:
     """Whatever a driver writes, read-only bits, locked fields and reserved bits stay; W1C clears exactly the ones written."""
-    driver, enabled = prepared(state)
-    with driver:
+    with prepared(state) as driver:
         registers = driver.device.registers
         registers.write(INTCAUSE(causes & 0x8000_003F))
         registers.write(SWERR(causes & 3 | causes << 100))
         registers.set(EVLSTATUS, tail=causes & 0xFFFF, int_pending=causes & 1)
         registers.set(WQCFG, 3, occupancy_int_generated=causes >> 1 & 1)
-        model = Model(driver.bar0, state, enabled)
+        model = DeviceModel(bytearray(driver.bar0))
         for offset, width, value in sequence:
-            if offset & ~7 == CMD_DWORD:
+            if offset & ~7 == CMD:
                 continue  # commands: test_commands.py
             registers.bus_write(offset, width, value)
             model.write(offset, width, value)
