@@ -1,21 +1,27 @@
-"""The character device of a user WQ: a client's open and its close.
+"""The character device of a user WQ: a client's open and its close; what mmap, write and poll check.
 
 Repeated        an open is found again by the number of its verb, a close by the number it left in the open's record.
 """
 
 from __future__ import annotations
 
-from errno import EBUSY, ENODEV, ENOMEM
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from errno import EBUSY, EINVAL, ENODEV, ENOMEM, EPERM
+from typing import TYPE_CHECKING, Any, Final
 
 from idxdd.driver import evl
 from idxdd.driver.device import drain_pasid
-from idxdd.driver.workqueue import DriverError, Key, Steps, Wait, integer
+from idxdd.driver.workqueue import DriverError, Key, Steps, Wait, immediately, integer
 from idxdd.driver.wq import Wq, disable_pasid, set_pasid
-from idxdd.spec.codes import WqType
+from idxdd.spec.codes import Opcode, WqType
+from idxdd.spec.records import Descriptor
 
 if TYPE_CHECKING:
     from idxdd.driver.driver import Driver
+
+PAGE_BYTES: Final = 4096
+RECORD_BYTES: Final = 32
+VERSION_2: Final = 0x200
 
 Message = dict[str, Any]
 
@@ -95,6 +101,32 @@ def _stop_pasid(wq: Wq, pasid: int) -> Steps:
         wq.device.log("error", f"wq close failed: {error.text}", device=wq.device.name, wq=wq.label)
     if wq.dedicated:
         wq.block.pasid = 0
+
+
+# ---- mmap, write, poll -----------------------------------------------------------------------------------------------------
+def check_mmap(size: int, rawio: bool, capable: Callable[[], bool]) -> None:
+    """EPERM: later drivers (`rawio`) map for CAP_SYS_RAWIO only. EINVAL: more than the one page of the limited portal."""
+    if rawio and not capable():
+        raise DriverError(EPERM, "mmap: needs CAP_SYS_RAWIO; submit by write")
+    if size > PAGE_BYTES:
+        raise DriverError(EINVAL, f"mmap: the portal is one page of {PAGE_BYTES} bytes, asked for {size}")
+
+
+def check_user_descriptors(descriptor: bytes, version: int) -> None:
+    """What write() looks at in a descriptor before it submits it. EINVAL."""
+    desc = Descriptor.unpack(descriptor)
+    if desc.opcode == Opcode.BATCH and version < VERSION_2:
+        raise DriverError(EINVAL, "write: a Batch is not taken on a device of version 1")
+    if desc.completion_addr % RECORD_BYTES:
+        raise DriverError(
+            EINVAL, f"write: the completion address {desc.completion_addr:#x} is not a multiple of {RECORD_BYTES}"
+        )
+
+
+def verb_poll(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
+    """wq: whether the device's saved SWERR is valid, which it stays."""
+    device = driver.find_wq(arguments).device
+    return ("poll", device.index), immediately({"readable": bool(device.block.swerr_saved and device.block.swerr()[0] & 1)})
 
 
 def forget_opens(driver: Driver, wq: Wq) -> None:

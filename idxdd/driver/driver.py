@@ -15,7 +15,7 @@ from idxdd.driver import evl, flr, irq, reinit, resubmit, revoke, steps
 from idxdd.driver.adopt import adopt_driver
 from idxdd.driver.cdev import forget_opens
 from idxdd.driver.channels import close_all, verb_attach
-from idxdd.driver.config import DeviceConfig, parse_config
+from idxdd.driver.config import DeviceConfig, Problem, parse_config
 from idxdd.driver.device import Device
 from idxdd.driver.later import parse_later
 from idxdd.driver.questions import Questions
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _PENDING: Final = LAYOUT["mmio.pending"]
 _WQS_PER_DEVICE: Final = LAYOUT["wqs_per_device_max"]
-PROBLEMS_TEXT_MAX: Final = 4096
+PROBLEMS_TEXT_MAX: Final = 16384
 
 Message = dict[str, Any]
 
@@ -249,7 +249,7 @@ class Driver:
         known = {device.name: (device.index, device.caps) for device in self.devices.values()}
         parsed, problems = parse_config(config, known)
         if problems and checked:
-            raise DriverError(EINVAL, ("config: " + "; ".join(str(problem) for problem in problems))[:PROBLEMS_TEXT_MAX])
+            raise DriverError(EINVAL, _lines(problems))
         return {device.name: device for device in parsed}
 
     # ---- life ----
@@ -275,3 +275,15 @@ class Driver:
         self.published.release()
         for words in self._vectors.values():
             words.release()
+
+
+def _lines(problems: Sequence[Problem]) -> str:
+    """A problem a line, as many as fit; then how many more there are."""
+    lines: list[str] = []
+    size = 0
+    for problem in problems:
+        size += len(str(problem)) + 1
+        if size > PROBLEMS_TEXT_MAX:
+            return "\n".join([*lines, f"and {len(problems) - len(lines)} more"])
+        lines.append(str(problem))
+    return "\n".join(lines)

@@ -153,6 +153,7 @@ VERBS: Final[dict[str, Verb]] = {
     "disable_wq": verb_disable_wq,
     "open": cdev.verb_open,
     "close": cdev.verb_close,
+    "poll": cdev.verb_poll,
     "detach": channels.verb_detach,
     **load.VERBS,
     **perfmon.VERBS,

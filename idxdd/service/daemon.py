@@ -25,6 +25,7 @@ from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import STOP_ABORT, Words
 from idxdd.service import admin, faults, reports
 from idxdd.service.buffers import refusal
+from idxdd.service.cdev import Pollers
 from idxdd.service.ending import end_portals
 from idxdd.service.failure import DaemonFailed, as_failure
 from idxdd.service.gate import Gate
@@ -104,7 +105,10 @@ class Daemon:
         self._rules = _read_rules(self.settings.inject)
         self.faults = faults.arm(self)
         self._copied: dict[int, int] = {}
+        self.pollers = Pollers()
+        stack.callback(self.pollers.close)
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
+        self.link.swerr = self.pollers.wake
         self._supervisor = Supervisor(
             self.loop,
             self.link,
@@ -271,6 +275,10 @@ class Daemon:
     def wq_facts(self, name: str) -> WqFacts:
         """Refused: ENOENT, ENXIO."""
         return reports.wq_facts(self.devices, self.published_driver, name)
+
+    def wq_device(self, wq: int) -> Device:
+        """Whose WQ a global index is."""
+        return next(device for device in self.devices.values() if device.index == wq // reports.WQS_PER_DEVICE)
 
     def wq_accepts(self, wq: int) -> bool:
         """The device would take descriptors for this WQ (global index)."""

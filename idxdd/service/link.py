@@ -55,6 +55,8 @@ class Link:
         self._log = log
         self._ask = ask
         self._copy = copy
+        self.swerr: Callable[[int], None] = lambda wq: None
+        """idxdd-irq wakes the pollers of this user WQ."""
         self._lost = lost
         self._sock: socket.socket | None = None
         self._verbs: dict[int, Verb] = {}
@@ -179,6 +181,8 @@ class Link:
     def _event(self, frame: dict[str, Any]) -> None:
         """Log lines are numbered across lives: a successor may repeat the last one."""
         number = frame.pop("number", 0)
+        if frame["event"] == "swerr":
+            return self.swerr(int(frame.get("wq", -1)))
         if frame.pop("event") != "log" or (number and number <= self._last_line):
             return
         self._last_line = max(self._last_line, number)

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from idxdd.control.protocol import VERSION
 from idxdd.device.device import Device
-from idxdd.service import admin, agents, faults, portals, reports, sessions, windows
+from idxdd.service import admin, agents, cdev, faults, portals, reports, sessions, windows
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ def _regs(daemon: "Daemon", _session: "Session", device: str) -> Steps:
     yield
 
 
+def _open(daemon: "Daemon", session: "Session", wq: str) -> Steps:
+    """open and mmap in one."""
+    if not daemon.wq_facts(wq).kernel:
+        cdev.may_map(daemon, session)
+    return (yield from portals.open_wq(daemon, session, wq))
+
+
 def _device_verb(name: str) -> Operation:
     def operation(daemon: "Daemon", _session: "Session", device: str) -> Steps:
         yield daemon.link.verb(name, device=named(daemon, device).index)
@@ -70,10 +77,6 @@ def named(daemon: "Daemon", name: str) -> Device:
     return device
 
 
-def _open(daemon: "Daemon", session: "Session", wq: str) -> Any:
-    return portals.open_wq(daemon, session, wq)
-
-
 OPERATIONS: dict[str, Operation] = {
     "hello": _hello,
     "list": _list,
@@ -84,6 +87,7 @@ OPERATIONS: dict[str, Operation] = {
     "unmap": sessions.unmap,
     "free": sessions.free,
     "open": _open,
+    **cdev.OPERATIONS,
     "close": sessions.close,
     "reopen": sessions.reopen,
     "enable_device": _device_verb("enable_device"),

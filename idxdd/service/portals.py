@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from idxdd.control.roles import Role
 from idxdd.control.wire import close_all
 from idxdd.native import LAYOUT, STOP_ABORT, STOP_DRAIN, NativeError
+from idxdd.native import Portal as NativePortal
 from idxdd.service.buffers import PAGE, check_descriptor, refusal
 from idxdd.service.tasks import Fail, Refused, Resume, Steps, acknowledged
 from idxdd.shm import bells, memfd
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SYSTEM_PASID = 1
 CHANNEL_SLOTS = LAYOUT["channel_slots"]
+PORTAL_SLOTS = LAYOUT["portal_slots"]
 CHANNEL_SIZE = -(-LAYOUT["channel"] // PAGE) * PAGE
 RING_SIZE = -(-LAYOUT["completion_ring"] // PAGE) * PAGE
 CLIENT_PAGE_SIZE = -(-LAYOUT["portal_client"] // PAGE) * PAGE
@@ -138,17 +140,6 @@ class Channels:
 
 
 @dataclass
-class Portal:
-    """One open WQ of a session."""
-
-    number: int
-    engine_number: int
-    facts: "WqFacts"
-    channel: Channel | None
-    closing: bool = False
-
-
-@dataclass
 class _Pages:
     """The descriptors of a portal while it is being made."""
 
@@ -175,13 +166,39 @@ class _Pages:
         close_all((self.client, self.device, self.doorbell, self.ours, self.theirs))
 
 
-def open_wq(daemon: "Daemon", session: "Session", name: str) -> Steps:
-    """The open operation; (answer, descriptors for the client)."""
+@dataclass
+class Portal:
+    """One open WQ of a session."""
+
+    number: int
+    engine_number: int
+    facts: "WqFacts"
+    channel: Channel | None
+    closing: bool = False
+    unmapped: _Pages | None = None
+    """What the daemon has kept: nobody has mapped the portal."""
+    writer: NativePortal | None = None
+    """On them, once something was written."""
+
+    def close_pages(self) -> None:
+        """Of a portal that nobody mapped."""
+        if self.writer is not None:
+            self.writer.close()
+        if self.unmapped is not None:
+            self.unmapped.close()
+        self.unmapped = self.writer = None
+
+
+def open_wq(daemon: "Daemon", session: "Session", name: str, *, mapped: bool = True) -> Steps:
+    """The open operation; (answer, descriptors for the client). Not `mapped`: the daemon keeps the pages (cdev.py)."""
     facts = daemon.wq_facts(name)
+    if not mapped and facts.kernel:
+        raise Refused("ENODEV", f"wq: {name} is a kernel work queue: it has no character device")
     if facts.kernel and Role.KERNEL_CHANNEL not in session.roles:
         raise Refused("EPERM", f"wq: {name} is a kernel work queue; uid {session.peer.uid} has the user role only")
     daemon.sessions.check_portal_quota(session)
     pages = _Pages.create()
+    portal: Portal | None = None
     try:
         steps = _open_kernel if facts.kernel else _open_user
         portal = yield from steps(daemon, session, facts, pages)
@@ -191,13 +208,26 @@ def open_wq(daemon: "Daemon", session: "Session", name: str) -> Steps:
         answer = {"portal": portal.number, **daemon.wq_facts(name).answer(), "pasid": session.pasid}
         if portal.channel is not None:
             answer |= {"channel": portal.channel.number, "slots": CHANNEL_SLOTS}
+        if not mapped:
+            portal.unmapped = pages
+            return answer, []
         try:
             return answer, _for_client(pages, portal.channel)
         except OSError as error:
             yield from close_portal(daemon, session, portal, abort=True)
             raise refusal(error, "wq") from None
     finally:
-        pages.close()
+        if portal is None or portal.unmapped is None:
+            pages.close()
+
+
+def pages_for_client(portal: Portal) -> list[int]:
+    """Of one that was not mapped when it was opened. Refused: ENOMEM."""
+    assert portal.unmapped is not None
+    try:
+        return _for_client(portal.unmapped, None)
+    except OSError as error:
+        raise refusal(error, "portal") from None
 
 
 def _for_client(pages: _Pages, channel: Channel | None) -> list[int]:
@@ -332,6 +362,7 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
     if portal.channel is not None:
         yield from _remove_own(daemon, portal.channel)
         daemon.channels.forget(portal.channel)
+    portal.close_pages()
     session.portals.pop(portal.number, None)
     daemon.sessions.count_portals(session, -1)
     return {}, []

@@ -43,6 +43,11 @@ class Session:
 
     def __init__(self, daemon: "Daemon", sock: socket.socket, peer: Peer, pasid: int, number: int) -> None:
         self.daemon = daemon
+        self._mm_check = "mm-check" in daemon.settings.later
+        if self._mm_check:
+            wire.tell_senders(sock)
+        self.sender = 0
+        """The process that sent the request under way; 0: not looked at."""
         self.peer = peer
         self.roles: Role = daemon.settings.access.roles(peer)
         self.pasid = pasid
@@ -83,7 +88,7 @@ class Session:
         if self._pace.wait_s() > 0:
             return self._pause()
         try:
-            frame = wire.receive(sock, fds_max=0)
+            frame = wire.receive(sock, fds_max=0, sender=self._mm_check)
         except BlockingIOError:
             return None
         except BadFrame as error:
@@ -96,6 +101,7 @@ class Session:
             request = protocol.parse_request(frame.payload)
             if self.greeted == (request.op == "hello"):
                 raise BadFrame("hello must be the first request, and only that", request.id)
+            self.sender = frame.pid
         except BadFrame as error:
             return self._reject(error)
         self._start(request)

@@ -1,0 +1,200 @@
+"""A user WQ as its character device has it: open without a mapping, then mmap, write or poll, each a request of its own.
+
+`open` is open and mmap in one; this is for clients that the driver gives no mapping (later = ["rawio"]) and for tools that
+mirror the device file. A portal has one writer: the client that mapped it, or the daemon for one that writes.
+Poll             the answer's descriptor becomes readable when the driver wakes the WQ's pollers, and stays so: the daemon shuts
+                 its end down, which nobody can take back.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from idxdd.driver.cdev import check_mmap, check_user_descriptors
+from idxdd.driver.workqueue import DriverError
+from idxdd.native import SUBMIT_RETRY, NativeError
+from idxdd.native import Portal as NativePortal
+from idxdd.service import portals
+from idxdd.service.tasks import Refused, Steps
+
+if TYPE_CHECKING:
+    from idxdd.service.daemon import Daemon
+    from idxdd.service.portals import Portal
+    from idxdd.service.sessions import Session
+
+CAP_SYS_RAWIO: Final = 17
+DESCRIPTOR_BYTES: Final = 64
+RETRIES: Final = 32
+"""Of a write to a shared WQ that is full, as the driver's enqcmds_retries."""
+
+
+def capable(session: Session) -> bool:
+    """The client's process has CAP_SYS_RAWIO."""
+    try:
+        with open(f"/proc/{session.peer.pid}/status", "rb") as status:
+            line = next(line for line in status if line.startswith(b"CapEff:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(line.split()[1], 16) >> CAP_SYS_RAWIO & 1)
+
+
+def may_map(daemon: Daemon, session: Session, size: int = 1) -> None:
+    """What the driver's mmap checks. Refused: EPERM, EINVAL."""
+    same_process(session, "mmap")
+    try:
+        check_mmap(size, "rawio" in daemon.settings.later, lambda: capable(session))
+    except DriverError as error:
+        raise Refused(error.code, error.text) from None
+
+
+def same_process(session: Session, call: str) -> None:
+    """Later drivers (mm-check): the address space that opened is the one that calls. Refused: EPERM."""
+    if session.sender not in (0, session.peer.pid):
+        raise Refused("EPERM", f"{call}: process {session.sender} is not the one that opened, {session.peer.pid}")
+
+
+def cdev_open(daemon: Daemon, session: Session, wq: str) -> Steps:
+    """The portal's number and the WQ; nothing is mapped."""
+    answer, fds = yield from portals.open_wq(daemon, session, wq, mapped=False)
+    assert not fds
+    return answer, []
+
+
+def mmap(daemon: Daemon, session: Session, portal: int, size: int) -> Steps:
+    """The pages of a portal that was opened without: what `open` hands over."""
+    mine = _unmapped(session, portal)
+    may_map(daemon, session, size)
+    if mine.writer is not None:
+        raise Refused("EBUSY", f"portal: {portal} is written to by write")
+    fds = portals.pages_for_client(mine)
+    mine.close_pages()
+    return {"size": size}, fds
+    yield
+
+
+def write(daemon: Daemon, session: Session, portal: int, data: str) -> Steps:
+    """Whole descriptors, in order; how many bytes were taken. EINVAL, EAGAIN, EPIPE if the first was refused."""
+    same_process(session, "write")
+    mine = _unmapped(session, portal)
+    try:
+        descriptors = bytes.fromhex(data)
+    except ValueError:
+        raise Refused("EINVAL", "data: must be hexadecimal digits, two a byte") from None
+    whole = [descriptors[at : at + DESCRIPTOR_BYTES] for at in range(0, len(descriptors) // 64 * 64, DESCRIPTOR_BYTES)]
+    version = daemon.wq_device(mine.facts.wq).profile.version
+    written = 0
+    for descriptor in whole:
+        try:
+            check_user_descriptors(descriptor, version)
+        except DriverError as error:
+            return _taken(written, error.code, error.text)
+        code = yield from _submit(daemon, mine, descriptor)
+        if code:
+            return _taken(written, code, f"portal: {mine.facts.name} took no more")
+        written += DESCRIPTOR_BYTES
+    return {"written": written}, []
+
+
+def _taken(written: int, code: str, text: str) -> tuple[dict[str, Any], list[int]]:
+    if not written:
+        raise Refused(code, text)
+    return {"written": written}, []
+
+
+def _submit(daemon: Daemon, portal: Portal, descriptor: bytes) -> Steps:
+    if portal.writer is None:
+        portal.writer = _writer(daemon, portal)
+    for _ in range(1 + RETRIES):
+        answer = portal.writer.try_submit(descriptor)
+        if answer >= 0:
+            return ""
+        if answer != SUBMIT_RETRY:
+            return "EPIPE"
+        for _ in range(RETRIES):  # the engine answers from its own thread
+            if not portal.writer.asking:
+                break
+            yield daemon.next_turn
+    return "EAGAIN"
+
+
+def _writer(daemon: Daemon, portal: Portal) -> NativePortal:
+    pages = portal.unmapped
+    assert pages is not None
+    try:
+        return NativePortal(
+            client_fd=pages.client, device_fd=pages.device, published_fd=daemon.pages.device_fd, doorbell_fd=pages.doorbell,
+            wake_fd=pages.theirs, dedicated=portal.facts.dedicated,
+        )  # fmt: skip
+    except (NativeError, OSError, ValueError) as error:
+        raise Refused("ENOMEM", f"portal: {error}") from None
+
+
+def _unmapped(session: Session, number: int) -> Portal:
+    portal = session.portals.get(number)
+    if portal is None:
+        raise Refused("ENOENT", f"portal: this client has no portal {number}")
+    if portal.unmapped is None:
+        raise Refused("EBUSY", f"portal: {number} is mapped: its client alone writes it")
+    return portal
+
+
+# ---- poll --------------------------------------------------------------------------------------------------------------
+class Pollers:
+    """Sockets whose other end polls for errors of a WQ."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, list[socket.socket]] = {}
+
+    def add(self, wq: int) -> tuple[int, Callable[[], None]]:
+        """The client's end, and what makes it readable at once."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        waiting = self._waiting.setdefault(wq, [])
+        waiting[:] = [sock for sock in waiting if not _left(sock)] + [ours]
+
+        def wake() -> None:
+            if ours in waiting:
+                waiting.remove(ours)
+            ours.close()
+
+        return theirs.detach(), wake
+
+    def wake(self, wq: int) -> None:
+        """The driver's wake_up_interruptible of this WQ's error queue."""
+        for sock in self._waiting.pop(wq, []):
+            sock.close()
+
+    def close(self) -> None:
+        """Nobody is woken any more."""
+        for wq in list(self._waiting):
+            self.wake(wq)
+
+
+def _left(sock: socket.socket) -> bool:
+    """Its client has closed the other end."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+
+
+def poll(daemon: Daemon, session: Session, portal: int) -> Steps:
+    """A descriptor that is readable once the device has had a software error, for ever."""
+    mine = session.portals.get(portal)
+    if mine is None:
+        raise Refused("ENOENT", f"portal: this client has no portal {portal}")
+    fd, wake = daemon.pollers.add(mine.facts.wq)
+    try:
+        answer = yield daemon.link.verb("poll", wq=mine.facts.wq)
+    except Refused:
+        wake()
+        os.close(fd)
+        raise
+    if answer["readable"]:
+        wake()
+    return {"readable": answer["readable"]}, [fd]
+
+
+OPERATIONS: Final[dict[str, Callable[..., Steps]]] = {"cdev_open": cdev_open, "mmap": mmap, "write": write, "poll": poll}
