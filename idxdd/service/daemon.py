@@ -223,13 +223,20 @@ class Daemon:
 
         def configured(_answer: object, refusal: Refused | None) -> None:
             if refusal is not None:
-                return self._fail(DaemonFailed(f"configuration: {refusal.text}", ExitCode.BAD_CONFIGURATION))
+                return self._fail(DaemonFailed(self._misconfigured(refusal.text), ExitCode.BAD_CONFIGURATION))
             self._announce()
 
         try:
             run(configure(), configured)
         except BadFrame as error:
             self._fail(DaemonFailed(f"configuration: {error}", ExitCode.BAD_CONFIGURATION))
+
+    def _misconfigured(self, text: str) -> str:
+        """One problem: one line. More: a line each, below how many there are."""
+        problems, path = text.splitlines() or [""], self.settings.config or "default"
+        if len(problems) == 1:
+            return f"configuration {path}: {problems[0]}"
+        return "\n  ".join([f"configuration {path}: {len(problems)} problems, nothing was applied", *problems])
 
     def _announce(self) -> None:
         self._ready = True

@@ -22,7 +22,7 @@ from idxdd.service.buffers import AddressSpace, refusal
 from idxdd.service.loop import READ, WRITE, Rank
 from idxdd.service.owners import Owners
 from idxdd.service.pace import Pace
-from idxdd.service.portals import CHANNEL_SIZE, Portal
+from idxdd.service.portals import CHANNEL_SIZE, CHANNEL_SLOTS, PORTAL_SLOTS, Portal
 from idxdd.service.settings import Settings
 from idxdd.service.tasks import Refused, Steps, run
 
@@ -355,6 +355,11 @@ class Sessions:
         most = self._daemon.settings.limits.portals_max
         if len(session.portals) >= most:
             raise Refused("EMFILE", f"wq: this client has {most} portals open, which is its limit")
+        in_flight = sum(CHANNEL_SLOTS if portal.channel else PORTAL_SLOTS for portal in session.portals.values())
+        most = self._daemon.settings.limits.in_flight_max
+        if in_flight + PORTAL_SLOTS > most:
+            text = f"wq: {in_flight} descriptors in flight and {PORTAL_SLOTS} of another portal exceed this client's {most}"
+            raise Refused("EMFILE", text)
         if Role.ADMIN not in session.roles and self._holds(session.peer.uid, "portals") >= FOREIGN_PORTALS_MAX:
             raise Refused("EMFILE", f"wq: uid {session.peer.uid} has {FOREIGN_PORTALS_MAX} portals open, which is its limit")
 

@@ -42,6 +42,8 @@ class Limits:
     buffers_max: int = 64
     buffer_bytes_max: int = 4 << 30
     portals_max: int = 32
+    in_flight_max: int = 32 * 128
+    """Descriptors: what its portals have slots for. 128 a portal, 256 a kernel channel."""
     sessions_max: int = 1024
     sessions_per_uid_max: int = 512
     outbox_frames_max: int = 8
@@ -216,6 +218,7 @@ SETTINGS: tuple[Setting, ...] = (
     _limit("buffers_max", 0, 65536),
     _limit("buffer_bytes_max", 0, 1 << 47),
     _limit("portals_max", 0, 4096),
+    _limit("in_flight_max", 0, 1 << 20),
     _limit("sessions_max", 1, 65536),
     _limit("sessions_per_uid_max", 1, 65536),
     _limit("outbox_frames_max", 1, 1024),

@@ -159,7 +159,21 @@ def test_a_bad_configuration_is_refused(instance: str, tmp_path: Path, text: str
         path.write_text(text)
     code, said = serve("--instance", instance, "--socket", str(tmp_path / "s"), "--config", str(path))
     assert code == ExitCode.BAD_CONFIGURATION
-    assert why in said.splitlines()[-1]
+    assert why in "".join(said.splitlines()[-3:])
+
+
+def test_every_problem_of_a_bad_configuration_has_its_line(instance: str, tmp_path: Path) -> None:
+    """All of them used to be one line of two thousand characters."""
+    path = tmp_path / "config.json"
+    wq = {"dev": "wq0.0", "mode": "sharedd", "size": 999, "name": "n" * 5000}
+    path.write_text(json.dumps([{"dev": "dsa0", "foo": 1, "groups": [{"dev": "group0.0", "grouped_workqueues": [wq]}]}]))
+    code, said = serve("--instance", instance, "--socket", str(tmp_path / "s"), "--config", str(path))
+    assert code == ExitCode.BAD_CONFIGURATION
+    head, *lines = [line for line in said.splitlines() if "config" in line or line.startswith("  ")]
+    assert f"{path}: {len(lines)} problems, nothing was applied" in head
+    for what in ("foo", "mode", "size", "name"):
+        assert sum(f".{what}: " in line for line in lines) == 1, said
+    assert max(map(len, lines)) < 1000
 
 
 def test_full_shared_memory_is_refused(instance: str, tmp_path: Path) -> None:
