@@ -2,7 +2,7 @@
 _idxdctl() {
   local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "assert batch bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq errors evl explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate why" -- "$word"))
+    COMPREPLY=($(compgen -W "assert batch bench bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq errors evl explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate why" -- "$word"))
     return
   fi
   case $verb in
@@ -12,6 +12,7 @@ _idxdctl() {
   case $verb in
     assert) words="--json --min-bytes --min-ops --socket --wq --help" ;;
     batch) words="--dry-run --json --separately --socket --timeout --wq --help" ;;
+    bench) words="--json --rounds --socket --wq --help" ;;
     bus-reset) words="--json --socket --type --help" ;;
     cflush) words="--json --socket --timeout --wq --help" ;;
     clients) words="--json --socket --help" ;;
@@ -54,7 +55,7 @@ _idxdctl() {
     kick) words="--json --socket --help" ;;
     list) words="--device --devices --engine --engines --group --groups --idle --json --socket --workqueue --workqueues --help" ;;
     load-config) words="--config-file --dry-run --enable --force --forced --json --socket --help" ;;
-    metrics) words="--listen --socket --help" ;;
+    metrics) words="--json --listen --socket --help" ;;
     ping) words="--count --json --socket --timeout --wq --help" ;;
     regs) words="--decode --device --json --socket --help" ;;
     reload) words="--json --socket --help" ;;

@@ -14,6 +14,12 @@ complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l timeout
 complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l wq
 complete -c idxdctl -n '__fish_seen_subcommand_from batch' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a bench -d 'Throughput and round trips of one work queue from Python, each beside memcpy over the same memory.'
+complete -c idxdctl -n '__fish_seen_subcommand_from bench' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from bench' -l rounds
+complete -c idxdctl -n '__fish_seen_subcommand_from bench' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from bench' -l wq
+complete -c idxdctl -n '__fish_seen_subcommand_from bench' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a bus-reset -d 'Warm or cold reset: as an FLR, and ends such halts (admin).'
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from bus-reset' -l socket
@@ -342,6 +348,7 @@ complete -c idxdctl -n '__fish_seen_subcommand_from load-config' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from load-config' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from load-config' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a metrics -d 'Counters in Prometheus'\''s text format.'
+complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l listen
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l help

@@ -1,91 +1,72 @@
-"""idxdctl metrics: counters as Prometheus reads them, printed once or served on a Unix socket.
-
-The daemon answers `stats` and knows nothing of HTTP; who serves is this process, which may hang or die without harm.
-"""
+"""idxdctl metrics: the daemon's counters as Prometheus reads them, printed once or served on a Unix socket by this process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket as sockets
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
-from idxdctl.observe import user_of
-from idxdctl.options import Socket, all_stats
-from idxdctl.output import Failed, say
+from idxdctl.options import Json, Socket, ask
+from idxdctl.output import Failed, print_json, say
 from idxdd.control.address import check_length
-from idxdd.control.client import connect
+from idxdd.control.client import ControlClient, connect
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 
 REQUEST_BYTES_MAX = 8192
 REQUEST_S = 2.0
-WQ_COUNTERS = {
-    "accepted": "Descriptors taken from portals.",
-    "completed": "Descriptors whose record was written.",
-    "aborted": "Descriptors given up.",
-    "bytes": "Bytes moved.",
-    "retries": "Submissions answered with retry.",
-    "errors": "Descriptors that ended with an error.",
-    "faults": "Page faults.",
-    "interrupts": "Completion interrupts raised.",
-}
-WQ_GAUGES = {"occupancy": "Descriptors in the work queue now.", "portals": "Portals open now."}
-USER_GAUGES = {"clients": "Clients now.", "client_buffer_bytes": "Bytes of client buffers.", "client_portals": "Open portals."}
-Sample = tuple[dict[str, str], float]
+SAMPLE = re.compile(r"(?P<name>[a-z_:][a-z0-9_:]*)(\{(?P<labels>.*)\})? (?P<value>[0-9.eE+-]+)")
+LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 
 
-def prometheus(counted: dict[str, Any]) -> str:
-    """The text format, version 0.0.4."""
-    lines: list[str] = []
-    for name, text in WQ_COUNTERS.items():
-        _metric(lines, f"idxdd_wq_{name}_total", "counter", text, [({"wq": wq["wq"]}, wq[name]) for wq in counted["wqs"]])
-    for name, text in WQ_GAUGES.items():
-        _metric(lines, f"idxdd_wq_{name}", "gauge", text, [({"wq": wq["wq"]}, wq[name]) for wq in counted["wqs"]])
-    users: dict[str, list[int]] = {}
-    for client in counted["clients"]:
-        entry = users.setdefault(user_of(client["uid"]), [0, 0, 0])
-        entry[0] += 1
-        entry[1] += client["buffer_bytes"]
-        entry[2] += len(client["portals"])
-    for position, (name, text) in enumerate(USER_GAUGES.items()):
-        _metric(lines, f"idxdd_{name}", "gauge", text, [({"user": user}, values[position]) for user, values in users.items()])
-    for key in ("commands", "faults", "errors", "dropped", "resets"):
-        samples = [({"device": device["name"]}, device[key]) for device in counted["devices"]]
-        _metric(lines, f"idxdd_device_{key}_total", "counter", f"Device: {key}.", samples)
-    enabled = [({"device": device["name"]}, device["wqs_enabled"]) for device in counted["devices"]]
-    _metric(lines, "idxdd_device_wqs_enabled", "gauge", "Work queues enabled.", enabled)
-    _metric(lines, "idxdd_irq_restarts_total", "counter", "idxdd-irq restarted.", [({}, counted["irq"]["restarts"])])
-    _metric(lines, "idxdd_irq_unanswered", "gauge", "Verbs idxdd-irq has not answered.", [({}, counted["irq"]["unanswered"])])
-    _metric(lines, "idxdd_generation", "gauge", "Generation of the device.", [({}, counted["generation"])])
-    return "\n".join(lines) + "\n"
-
-
-def _metric(lines: list[str], name: str, kind: str, text: str, samples: Iterable[Sample]) -> None:
-    lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    for labels, value in samples:
-        shown = ",".join(f'{key}="{_escaped(label)}"' for key, label in labels.items())
-        lines.append(f"{name}{{{shown}}} {value}" if shown else f"{name} {value}")
-
-
-def _escaped(label: str) -> str:
-    return label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def text_of(connection: ControlClient) -> str:
+    """The daemon's text, page by page."""
+    text, more = "", True
+    while more:
+        answer = ask(connection, "metrics", **({"after": len(text)} if text else {}))
+        text, more = text + answer["text"], answer["more"]
+    return text
 
 
 def metrics(
     listen: Annotated[str | None, typer.Option("--listen", metavar="PATH", help="Serve HTTP on this Unix socket.")] = None,
+    json: Json = False,
     socket: Socket = None,
 ) -> None:
-    """Counters in Prometheus's text format."""
+    """Counters in Prometheus's text format.
+
+    By work queue, operation, status and client's user; of devices, the engine and idxdd-irq. The daemon can serve them
+    itself: `idxdd serve --metrics-listen 127.0.0.1:9464`, or a path (setting metrics.listen). --listen serves them from this process.
+    """
     if listen is None:
         with connect(socket) as connection:
-            print(prometheus(all_stats(connection)), end="")
+            text = text_of(connection)
+        if json:
+            print_json("metrics", {"samples": samples(text)})
+        else:
+            print(text, end="")
         return
     serve(listen, socket)
+
+
+def samples(text: str) -> list[dict[str, Any]]:
+    """Each line that is no comment: name, labels, value."""
+    found = []
+    for line in text.splitlines():
+        sample = SAMPLE.fullmatch(line)
+        if sample:
+            labels = {key: _plain(value) for key, value in LABEL.findall(sample["labels"] or "")}
+            found.append({"name": sample["name"], "labels": labels, "value": float(sample["value"])})
+    return found
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"\\(.)", lambda escaped: "\\n" if escaped[1] == "n" else escaped[1], label)
 
 
 def serve(path: str, daemon: str | None) -> None:
@@ -128,7 +109,7 @@ def _answer(client: sockets.socket, daemon: str | None) -> None:
         status = "200 OK"
         try:
             with connect(daemon, REQUEST_S) as connection:
-                body = prometheus(all_stats(connection)).encode()
+                body = text_of(connection).encode()
         except ControlError as error:
             status, body = "503 Service Unavailable", f"{error}\n".encode()
         head = f"HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {len(body)}\r\n\r\n"

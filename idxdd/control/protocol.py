@@ -230,6 +230,7 @@ OPS: dict[str, Op] = {
     "errors": Op(optional={"last": Number(1, 1024)}),
     "owners": Op(optional={"after": Number(0, 1 << 20)}),
     "locate": Op({"portal": Number(0, 2**16 - 1), "at_ns": Number(0, 2**63 - 1), "addresses": Numbers(16, 2**64 - 1)}),
+    "metrics": Op(optional={"after": Number(0, 1 << 24)}),
     "swerr": Op({"device": NAME}),
     "evl": Op({"device": NAME}),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from idxdd.service import act, events, trace
+from idxdd.service import act, events, metrics, trace
 from idxdd.service.settings import BadSetting, reloaded
 from idxdd.service.tasks import Refused, Steps
 
@@ -90,5 +90,6 @@ OPERATIONS: dict[str, Callable[..., Steps]] = {
     "reload": _reload,
     **act.OPERATIONS,
     **events.OPERATIONS,
+    **metrics.OPERATIONS,
     **trace.OPERATIONS,
 }

@@ -25,7 +25,6 @@ from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import STOP_ABORT, Words
 from idxdd.service import admin, faults, reports
 from idxdd.service.buffers import refusal
-from idxdd.service.cdev import Pollers
 from idxdd.service.ending import end_portals
 from idxdd.service.failure import DaemonFailed, as_failure
 from idxdd.service.gate import Gate
@@ -34,11 +33,13 @@ from idxdd.service.link import Frame, Link
 from idxdd.service.listen import Listener, listen
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop, Rank
+from idxdd.service.metrics import Metrics
 from idxdd.service.notify import ready_fd, sd_notify
 from idxdd.service.operations import OPERATIONS
 from idxdd.service.portals import Channel, Channels
 from idxdd.service.published import Published
 from idxdd.service.reports import WqFacts
+from idxdd.service.scrapes import Scrapes
 from idxdd.service.sessions import Session, Sessions
 from idxdd.service.settings import Resolved, Settings
 from idxdd.service.spawn import Spawned
@@ -101,14 +102,12 @@ class Daemon:
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self.pages.clients)
         self.tracing = Tracing(self.port)
+        self.metrics = Metrics(self)
         self.windows = Windows()
         self._rules = _read_rules(self.settings.inject)
         self.faults = faults.arm(self)
         self._copied: dict[int, int] = {}
-        self.pollers = Pollers()
-        stack.callback(self.pollers.close)
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
-        self.link.swerr = self.pollers.wake
         self._supervisor = Supervisor(
             self.loop,
             self.link,
@@ -119,6 +118,16 @@ class Daemon:
             first=self._first_irq,
         )
         self._register()
+        self._serve_metrics(stack)
+
+    def _serve_metrics(self, stack: contextlib.ExitStack) -> None:
+        address = self.settings.metrics
+        if address is not None:
+            try:
+                scrapes = Scrapes(self.loop, self.log, self.metrics, address)
+            except OSError as error:
+                raise DaemonFailed(f"metrics: cannot listen at {address}: {error.strerror}", ExitCode.SOCKET_TAKEN) from None
+            stack.callback(scrapes.close)
 
     def _catch_signals(self, stack: contextlib.ExitStack) -> socket.socket:
         """First of all: from here on a signal ends the daemon in order. The socket becomes readable with each."""
@@ -223,20 +232,13 @@ class Daemon:
 
         def configured(_answer: object, refusal: Refused | None) -> None:
             if refusal is not None:
-                return self._fail(DaemonFailed(self._misconfigured(refusal.text), ExitCode.BAD_CONFIGURATION))
+                return self._fail(DaemonFailed(f"configuration: {refusal.text}", ExitCode.BAD_CONFIGURATION))
             self._announce()
 
         try:
             run(configure(), configured)
         except BadFrame as error:
             self._fail(DaemonFailed(f"configuration: {error}", ExitCode.BAD_CONFIGURATION))
-
-    def _misconfigured(self, text: str) -> str:
-        """One problem: one line. More: a line each, below how many there are."""
-        problems, path = text.splitlines() or [""], self.settings.config or "default"
-        if len(problems) == 1:
-            return f"configuration {path}: {problems[0]}"
-        return "\n  ".join([f"configuration {path}: {len(problems)} problems, nothing was applied", *problems])
 
     def _announce(self) -> None:
         self._ready = True
@@ -282,10 +284,6 @@ class Daemon:
     def wq_facts(self, name: str) -> WqFacts:
         """Refused: ENOENT, ENXIO."""
         return reports.wq_facts(self.devices, self.published_driver, name)
-
-    def wq_device(self, wq: int) -> Device:
-        """Whose WQ a global index is."""
-        return next(device for device in self.devices.values() if device.index == wq // reports.WQS_PER_DEVICE)
 
     def wq_accepts(self, wq: int) -> bool:
         """The device would take descriptors for this WQ (global index)."""

@@ -48,7 +48,7 @@ def listen(path: str) -> Listener:
     check_length(path)
     try:
         _make_directory(os.path.dirname(path))
-        _remove_stale(path)
+        remove_stale(path)
         return _bound(path)
     except PermissionError as error:
         raise PermissionDenied(f"no permission to listen at {path}: {error.strerror}") from None
@@ -84,14 +84,15 @@ def _make_directory(directory: str) -> None:
         raise PermissionDenied(f"directory {directory} belongs to uid {found.st_uid}, neither this user's nor root's")
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str, kind: socket.SocketKind = socket.SOCK_SEQPACKET) -> None:
+    """A socket that nobody listens at any more is taken away. SocketTaken."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise SocketTaken(f"{path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:

@@ -61,6 +61,7 @@ def _settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", metavar="FILE", help="TOML file of settings (default: IDXDD_SETTINGS, else by user)")
     _device_option(parser)
     _driver_options(parser)
+    parser.add_argument("--metrics-listen", metavar="PATH|HOST:PORT", help="serve metrics there over HTTP; loopback only")
     parser.add_argument("--log-level", metavar="LEVEL", help="error, warning, notice, info or debug")
     parser.add_argument("--log-format", metavar="FORMAT", help="human, json, journal or auto")
 
@@ -152,6 +153,7 @@ def _resolve(options: argparse.Namespace) -> Resolved:
         "daemon.quirks": options.quirk,
         "daemon.later": options.later,
         "daemon.spin_us": None if options.spin_us is None else str(options.spin_us),
+        "metrics.listen": options.metrics_listen,
         "log.level": options.log_level,
         "log.format": options.log_format,
     }

@@ -144,14 +144,20 @@ def _plain(value: object) -> int | str:
 def stats(daemon: "Daemon", after: int) -> dict[str, Any]:
     """Counters; clients with a PASID above `after`, `more` tells whether there are others."""
     clients = [session for session in daemon.sessions if session.pasid > after and session.greeted]
+    return counters(daemon) | {
+        "clients": [_client(daemon, session) for session in clients[:CLIENTS_PER_ANSWER_MAX]],
+        "more": len(clients) > CLIENTS_PER_ANSWER_MAX,
+    }
+
+
+def counters(daemon: "Daemon") -> dict[str, Any]:
+    """What is counted by device, work queue and process, not by client."""
     return {
         "generation": daemon.generation,
         "sessions": len(daemon.sessions),
         "channels": len(daemon.channels),
         "devices": [{"name": name, **device.statistics()} for name, device in daemon.devices.items()],
         "wqs": [_wq(daemon, device, wq) for device in daemon.devices.values() for wq in _configured(device)],
-        "clients": [_client(daemon, session) for session in clients[:CLIENTS_PER_ANSWER_MAX]],
-        "more": len(clients) > CLIENTS_PER_ANSWER_MAX,
         "irq": {"pid": daemon.irq_pid, "restarts": daemon.irq_restarts, "unanswered": daemon.link.unanswered},
         "engine": daemon.engine.statistics(),
     }

@@ -14,6 +14,7 @@ from idxdd.control.roles import EVERYBODY, Access, Allowed
 from idxdd.driver.later import parse_later
 from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.workqueue import DriverError
+from idxdd.service.scrapes import Address, parse_address
 
 SPIN_US = 100
 SPIN_US_MAX = 1_000_000
@@ -62,6 +63,8 @@ class Settings:
     spin_us: int = SPIN_US
     agent_timeout_ms: int = AGENT_TIMEOUT_MS
     """How long a client may take to reach an address of its own, before that is a page fault."""
+    metrics: Address | None = None
+    """Where they are served over HTTP; None: nowhere."""
     log_level: str = "info"
     log_format: str = "auto"
     limits: Limits = field(default_factory=Limits)
@@ -191,7 +194,8 @@ class Setting:
     @property
     def option(self) -> str:
         """As the command line has it."""
-        return "--" + (self.repeated or self.name.partition(".")[2].replace("_", "-"))
+        section, _, key = self.name.partition(".")
+        return "--" + (self.repeated or (f"{section}-{key}" if section == "metrics" else key).replace("_", "-"))
 
 
 def _limit(name: str, low: int, high: int) -> Setting:
@@ -213,6 +217,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.devices", "IDXDD_DEVICES", _devices, DEVICES_DEFAULT, repeated="device"),
     Setting("daemon.quirks", "IDXDD_QUIRKS", _named(parse_quirks, "DEF-02"), (), repeated="quirk"),
     Setting("daemon.later", "IDXDD_LATER", _named(parse_later, "flr"), (), repeated="later"),
+    Setting("metrics.listen", "IDXDD_METRICS_LISTEN", parse_address, None),
     Setting("log.level", "IDXDD_LOG_LEVEL", _word(*LOG_LEVELS), "info", reloads=True),
     Setting("log.format", "IDXDD_LOG_FORMAT", _word(*LOG_FORMATS), "auto", reloads=True),
     _limit("buffers_max", 0, 65536),
@@ -253,6 +258,7 @@ class Resolved:
             inject=values["daemon.inject"],
             spin_us=values["daemon.spin_us"],
             agent_timeout_ms=values["daemon.agent_timeout_ms"],
+            metrics=values["metrics.listen"],
             log_level=values["log.level"],
             log_format=values["log.format"],
             limits=limits,

@@ -337,11 +337,10 @@ static enum advance phase_interrupt(struct idxdd_engine *e, struct portal *p, st
     }
     uint8_t opcode = idxdd_opcode(c->op.desc);
     count_up(&wq->operations[opcode < IDXDD_COUNTED_OPERATIONS ? opcode : IDXDD_COUNTED_OPERATIONS - 1], 1);
-    if (code != OK || c->report) {
+    if (code != OK)
         count_up(&wq->statuses[code], 1);
-        if (code != OK_PREDICATE || c->report)
-            error_ended(e, p, c);
-    }
+    if ((code != OK && code != OK_PREDICATE) || c->report)
+        error_ended(e, p, c);
     if (code != OK && code != OK_PREDICATE) {
         p->errors++;
         count_up(&wq->statistics->errors, 1);

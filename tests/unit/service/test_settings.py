@@ -99,6 +99,7 @@ def test_a_reload_changes_what_it_can_and_names_the_rest(setting: Any) -> None:
     """What needs a restart stays as it is, also in `config show`."""
     other: dict[str, Any] = {"daemon.instance": "x", "daemon.socket": "/x", "daemon.config": "/y", "log.level": "error"}
     other["daemon.quirks"] = "DEF-02"
+    other["metrics.listen"] = "/z"
     value = other.get(setting.name, "json" if setting.name == "log.format" else "5")
     now = resolve({}, "", ENVIRON)
     later = resolve({setting.name: value}, "", ENVIRON)
