@@ -25,6 +25,7 @@ from idxdd.driver.state import CHANNELS_MAX, SEGMENT_SIZE
 from idxdd.native import STOP_ABORT, Words
 from idxdd.service import admin, faults, reports
 from idxdd.service.buffers import refusal
+from idxdd.service.cdev import Pollers
 from idxdd.service.ending import end_portals
 from idxdd.service.failure import DaemonFailed, as_failure
 from idxdd.service.gate import Gate
@@ -97,7 +98,8 @@ class Daemon:
         self.pages = Published(stack, self.generation)
         self._state = create_segment(stack, self._lock.names.of("driver"), SEGMENT_SIZE)
         profiles = [load_profile(name) for name in self.settings.devices]
-        self.hardware = Hardware(stack, self._lock.names, self.pages.window, profiles, self.settings.spin_us)
+        settings = self.settings
+        self.hardware = Hardware(stack, self._lock.names, self.pages.window, profiles, settings.spin_us, settings.batch_seed)
         self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self.pages.clients)
@@ -107,7 +109,10 @@ class Daemon:
         self._rules = _read_rules(self.settings.inject)
         self.faults = faults.arm(self)
         self._copied: dict[int, int] = {}
+        self.pollers = Pollers()
+        stack.callback(self.pollers.close)
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
+        self.link.swerr = self.pollers.wake
         self._supervisor = Supervisor(
             self.loop,
             self.link,
@@ -232,13 +237,20 @@ class Daemon:
 
         def configured(_answer: object, refusal: Refused | None) -> None:
             if refusal is not None:
-                return self._fail(DaemonFailed(f"configuration: {refusal.text}", ExitCode.BAD_CONFIGURATION))
+                return self._fail(DaemonFailed(self._misconfigured(refusal.text), ExitCode.BAD_CONFIGURATION))
             self._announce()
 
         try:
             run(configure(), configured)
         except BadFrame as error:
             self._fail(DaemonFailed(f"configuration: {error}", ExitCode.BAD_CONFIGURATION))
+
+    def _misconfigured(self, text: str) -> str:
+        """One problem: one line. More: a line each, below how many there are."""
+        problems, path = text.splitlines() or [""], self.settings.config or "default"
+        if len(problems) == 1:
+            return f"configuration {path}: {problems[0]}"
+        return "\n  ".join([f"configuration {path}: {len(problems)} problems, nothing was applied", *problems])
 
     def _announce(self) -> None:
         self._ready = True
@@ -284,6 +296,10 @@ class Daemon:
     def wq_facts(self, name: str) -> WqFacts:
         """Refused: ENOENT, ENXIO."""
         return reports.wq_facts(self.devices, self.published_driver, name)
+
+    def wq_device(self, wq: int) -> Device:
+        """Whose WQ a global index is."""
+        return next(device for device in self.devices.values() if device.index == wq // reports.WQS_PER_DEVICE)
 
     def wq_accepts(self, wq: int) -> bool:
         """The device would take descriptors for this WQ (global index)."""
