@@ -149,7 +149,7 @@ class Space:
     def ranges(self) -> list[tuple[int, int]]: ...
 
 class Engine:
-    def __init__(self, published: Buffer, *, spin_us: int = 100) -> None:
+    def __init__(self, published: Buffer, *, spin_us: int = 100, batch_seed: int = 0) -> None:
         """`published`: writable mapping of struct idxdd_published_device."""
     exit_bell: int
     def start(self) -> None:

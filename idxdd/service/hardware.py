@@ -35,10 +35,16 @@ class Hardware:
     """Engine and devices; what the stack was given is undone in reverse."""
 
     def __init__(
-        self, stack: contextlib.ExitStack, names: Names, published: Buffer, profiles: Sequence[Profile], spin_us: int
+        self,
+        stack: contextlib.ExitStack,
+        names: Names,
+        published: Buffer,
+        profiles: Sequence[Profile],
+        spin_us: int,
+        batch_seed: int = 0,
     ) -> None:
         """`published`: struct idxdd_published_device; device n is called dsa<n> and is what profile n says."""
-        self.engine = Engine(published, spin_us=spin_us)
+        self.engine = Engine(published, spin_us=spin_us, batch_seed=batch_seed)
         self.port = EnginePort(self.engine, published)
         stack.callback(self.port.close)
         stack.callback(self.engine.stop)

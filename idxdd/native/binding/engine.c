@@ -17,10 +17,11 @@ static PyStructSequence_Desc exit_desc = {"idxdd.native.Exit", "What the engine 
 
 static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"published", "spin_us", NULL};
+    static char *names[] = {"published", "spin_us", "batch_seed", NULL};
     Py_buffer published;
     unsigned int spin_us = 100;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "w*|$I", names, &published, &spin_us))
+    unsigned long long batch_seed = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "w*|$IK", names, &published, &spin_us, &batch_seed))
         return NULL;
     if ((size_t)published.len < sizeof(struct idxdd_published_device)) {
         PyBuffer_Release(&published);
@@ -34,7 +35,7 @@ static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     }
     self->published = published;
     self->held = PyList_New(0);
-    struct idxdd_engine_options options = {.spin_us = spin_us, .published = published.buf};
+    struct idxdd_engine_options options = {.spin_us = spin_us, .published = published.buf, .batch_seed = batch_seed};
     self->engine = self->held ? idxdd_engine_new(&options) : NULL;
     if (!self->engine) {
         int error = errno;

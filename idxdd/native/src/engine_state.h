@@ -33,6 +33,16 @@
 #define IDXDD_STARVING_MS 1              /* a sleep while somebody starves */
 #define IDXDD_BELT_MS 1000               /* a sleep ends by itself after this */
 
+#define IDXDD_LIST_CHUNK 16u             /* members fetched ahead: one request to an agent, and how far out of order they run */
+
+/* Members of a batch that were fetched together. */
+struct list_chunk {
+    uint32_t first, count;           /* places in the list; count 0: nothing is fetched */
+    uint16_t fenced;                 /* bit n: member n waits for all before it */
+    uint8_t order[IDXDD_LIST_CHUNK];
+    uint8_t desc[IDXDD_LIST_CHUNK][64];
+};
+
 enum context_state {
     CONTEXT_FREE = 0,
     CONTEXT_RUNNING,     /* goes on at its portal's next turn */
@@ -64,7 +74,8 @@ struct context {
     uint64_t sequence;               /* order of acceptance within the WQ */
     uint32_t portal;
     uint32_t generation;             /* raised when the context is swept or reused; an answer carries it */
-    uint32_t member, members;        /* batch position and count */
+    uint32_t member, members;        /* of a batch: how many are done, and how many there are */
+    uint32_t place;                  /* which one is in op: another than `member` only out of order */
     uint32_t next;                   /* free list, or the portal's list */
     uint8_t state, phase;
     uint8_t in_batch;                /* op is a member of batch_desc */
@@ -204,6 +215,7 @@ struct idxdd_engine {
     struct wq wq[IDXDD_WQS_MAX];
     struct portal *portal[IDXDD_PORTALS_MAX];
     struct context context[IDXDD_CONTEXTS];
+    struct list_chunk list[IDXDD_CONTEXTS]; /* of the context of that number; apart, for most are never used */
     uint32_t free_context;
     uint32_t contexts_used, parked, drains;
     uint64_t batch_ids[IDXDD_BATCH_IDS / 64]; /* bit = in use */

@@ -82,7 +82,7 @@ void context_start(struct idxdd_engine *e, struct portal *p, struct context *c)
     c->op.pasid = p->pasid;
     c->op.priv = p->priv;
     c->in_batch = c->batch_failed = c->batch_logged = c->batch_told = 0;
-    c->member = c->members = 0;
+    c->member = c->members = c->place = 0;
     context_begin(c);
 }
 
@@ -137,7 +137,7 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
     exit->priv = op->priv;
     exit->invalid_flags = op->invalid_flags;
     exit->bytes_completed = op->bytes_completed;
-    exit->batch_index = (uint16_t)c->member;
+    exit->batch_index = (uint16_t)c->place;
     exit->in_batch = c->in_batch;
     exit->status = kind == IDXDD_EXIT_ERROR ? c->report : op->status & 0x3f;
     exit->operand = op->fault_operand;

@@ -119,7 +119,7 @@ static void tell(struct idxdd_engine *e, const struct portal *p, const struct co
     exit->pasid = c->op.pasid;
     exit->priv = c->op.priv;
     exit->in_batch = c->in_batch;
-    exit->batch_index = (uint16_t)c->member;
+    exit->batch_index = (uint16_t)c->place;
     memcpy(exit->desc, c->op.desc, 64);
     exit_send(e);
     e->events_sent++;

@@ -101,7 +101,7 @@ static bool scope_holds(const struct idxdd_rule *rule, const struct context *c)
 {
     switch (rule->scope) {
     case IDXDD_RULE_ANYWHERE: return true;
-    case IDXDD_RULE_MEMBERS: return c->in_batch && c->member >= rule->member_first && c->member <= rule->member_last;
+    case IDXDD_RULE_MEMBERS: return c->in_batch && c->place >= rule->member_first && c->place <= rule->member_last;
     case IDXDD_RULE_NOT_MEMBERS: return !c->in_batch;
     default: return false;
     }

@@ -201,7 +201,7 @@ static struct idxdd_trace_record record_of(const struct portal *p, const struct 
         .id = notes->id, .batch = notes->batch, .accepted_ns = notes->accepted_ns, .dispatched_ns = notes->dispatched_ns,
         .first_fault_ns = notes->first_fault_ns, .written_ns = notes->written_ns, .interrupt_ns = notes->interrupt_ns,
         .fault_address = notes->fault_address, .pasid = op->pasid, .rule = notes->rule, .bytes_completed = op->bytes_completed,
-        .invalid_flags = op->invalid_flags, .portal = (uint16_t)p->number, .member = (uint16_t)(notes->batch || batch ? c->member : 0),
+        .invalid_flags = op->invalid_flags, .portal = (uint16_t)p->number, .member = (uint16_t)(notes->batch || batch ? c->place : 0),
         .vector = c->carries_interrupt ? (uint16_t)c->vector : UINT16_MAX, .wq = (uint8_t)p->wq, .engine = notes->engine,
         .status = op->status, .reported = c->report, .operand = notes->operand, .why = why,
         .flags = notes->flags | (op->priv ? IDXDD_TRACE_PRIV : 0),

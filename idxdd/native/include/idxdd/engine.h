@@ -28,6 +28,7 @@ struct idxdd_space;
 struct idxdd_engine_options {
     uint32_t spin_us;                   /* how long to look for work before sleeping; 0 = sleep at once */
     struct idxdd_published_device *published;
+    uint64_t batch_seed;                /* not 0: members of a batch run in an order drawn from it, where no fence forbids */
 };
 
 struct idxdd_wq_config {
