@@ -18,6 +18,7 @@ from idxdd.service.scrapes import Address, parse_address
 
 SPIN_US = 100
 SPIN_US_MAX = 1_000_000
+BATCH_SEED_MAX = (1 << 63) - 1  # what TOML can say
 AGENT_TIMEOUT_MS = 1000
 AGENT_TIMEOUT_MS_MAX = 60_000
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -61,6 +62,8 @@ class Settings:
     inject: str | None = None
     """A file of fault rules that are in force from the start."""
     spin_us: int = SPIN_US
+    batch_seed: int = 0
+    """Not 0: members of a batch run in an order drawn from it, where no fence forbids."""
     agent_timeout_ms: int = AGENT_TIMEOUT_MS
     """How long a client may take to reach an address of its own, before that is a page fault."""
     metrics: Address | None = None
@@ -213,6 +216,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("daemon.config", "IDXDD_CONFIG", _path, None),
     Setting("daemon.inject", "IDXDD_INJECT", _path, None),
     Setting("daemon.spin_us", "IDXDD_SPIN_US", _number(0, SPIN_US_MAX), None),
+    Setting("daemon.batch_seed", "IDXDD_BATCH_SEED", _number(0, BATCH_SEED_MAX), 0),
     Setting("daemon.agent_timeout_ms", "IDXDD_AGENT_TIMEOUT_MS", _number(1, AGENT_TIMEOUT_MS_MAX), AGENT_TIMEOUT_MS),
     Setting("daemon.devices", "IDXDD_DEVICES", _devices, DEVICES_DEFAULT, repeated="device"),
     Setting("daemon.quirks", "IDXDD_QUIRKS", _named(parse_quirks, "DEF-02"), (), repeated="quirk"),
@@ -257,6 +261,7 @@ class Resolved:
             config=values["daemon.config"],
             inject=values["daemon.inject"],
             spin_us=values["daemon.spin_us"],
+            batch_seed=values["daemon.batch_seed"],
             agent_timeout_ms=values["daemon.agent_timeout_ms"],
             metrics=values["metrics.listen"],
             log_level=values["log.level"],
