@@ -18,6 +18,7 @@ from idxdd.spec.records import Descriptor
 
 if TYPE_CHECKING:
     from idxdd.driver.driver import Driver
+    from idxdd.driver.state import OpenBlock
 
 PAGE_BYTES: Final = 4096
 RECORD_BYTES: Final = 32
@@ -37,9 +38,11 @@ def cdev_open(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, fil
     """A client opens a user WQ. EBUSY: dedicated, and open already. ENODEV: no user driver is bound, hence no node.
 
     A `file` that is open already is taken up again, after a halt say: it is no second open."""
-    if not wq.block.bound or wq.type is not WqType.USER:
-        raise DriverError(ENODEV, f"{wq.label}: the WQ is not enabled for user clients")
     opened = next((block for block in driver.state.opens() if block.verb == verb), None)
+    if not wq.block.bound or wq.type is not WqType.USER:
+        if opened is not None:  # a predecessor's, which had not got so far as to say so
+            _forget(wq, opened)
+        raise DriverError(ENODEV, f"{wq.label}: the WQ is not enabled for user clients")
     if opened is None and file:
         held = driver.state.opens_of(wq.global_index, pasid)
         opened = next((block for block in held if (block.client, block.file, block.closing) == (client, file, 0)), None)
@@ -57,10 +60,15 @@ def cdev_open(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, fil
         try:
             yield from set_pasid(wq, pasid)
         except DriverError:
-            opened.verb, wq.block.pasid = 0, 0
-            wq.clients -= 1
+            wq.block.pasid = 0
+            _forget(wq, opened)
             raise
     return {}
+
+
+def _forget(wq: Wq, opened: OpenBlock) -> None:
+    opened.verb = 0
+    wq.clients = max(0, wq.clients - 1)
 
 
 def verb_close(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
@@ -85,8 +93,7 @@ def cdev_release(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, 
         if sum(1 for _ in driver.state.opens_of(wq.global_index, pasid)) == 1:
             evl.evl_drain_pasid(wq, pasid)
             yield Wait(f"{wq.label}: its fault works", lambda: not driver.works.busy(("faults", wq.global_index)))
-    opened.verb = 0
-    wq.clients = max(0, wq.clients - 1)
+    _forget(wq, opened)
     return {}
 
 
