@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from idxd_client import Connection, Descriptor, KernelChannel, WorkQueue
+from idxd_client import Connection, Descriptor, DescriptorArray, KernelChannel, WorkQueue
 from idxd_client.errors import DescriptorError
 from idxdctl.sizes import percentile
 
@@ -14,14 +14,14 @@ WARM_UP = 16
 
 def round_trips(connection: Connection, queue: WorkQueue | KernelChannel, count: int, timeout: float) -> list[int]:
     """Nanoseconds of each of `count` no-ops, one after the other."""
-    trip = _channel_trip(queue, timeout) if isinstance(queue, KernelChannel) else _portal_trip(connection, queue, timeout)
-    for _ in range(WARM_UP):
-        trip()
-    return [trip() for _ in range(count)]
+    with connection.array(1) as array:
+        trip = _channel_trip(queue, timeout) if isinstance(queue, KernelChannel) else _portal_trip(array, queue, timeout)
+        for _ in range(WARM_UP):
+            trip()
+        return [trip() for _ in range(count)]
 
 
-def _portal_trip(connection: Connection, queue: WorkQueue, timeout: float) -> Any:
-    array = connection.array(1)
+def _portal_trip(array: DescriptorArray, queue: WorkQueue, timeout: float) -> Any:
     array[0] = Descriptor.noop()
     slot, record = array.slots[0], array.records[:32]
     clock = time.perf_counter_ns

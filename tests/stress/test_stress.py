@@ -7,10 +7,14 @@ that repeats it; IDXDD_STRESS_SEED=n is that seed.
 import json
 import os
 import random
-import time
+import re
 from pathlib import Path
 
 import pytest
+from ctl import Ctl
+from ctl import ctl as ctl  # the fixtures
+from ctl import fresh as fresh
+from ctl import live as live
 from daemons import RunningDaemon
 from neighbour import held, told, unbalanced
 from waiting import wait_until
@@ -55,22 +59,21 @@ def _check_growth(found: Found) -> None:
         assert facts["last"]["anonymous_kib"] - facts["first"]["anonymous_kib"] < GROWTH_KIB_MAX, facts
 
 
-def test_a_run_says_how_to_repeat_it(instance: str, tmp_path: Path) -> None:
-    """Ten clients cannot be started on a WQ that is not there: the seed and the whole command are in what is said."""
-    plan = Plan(2, 1000, 0, 77, frozenset({"faults"}), ("dsa0/wq0.1",))
-    assert plan.command() == (
-        "idxdctl stress --clients 2 --seed 77 --every 0.5 --timeout 60 --descriptors 1000 --faults --wq dsa0/wq0.1"
-    )
-    daemon = RunningDaemon(instance, tmp_path).start()
-    try:
-        start = time.monotonic()
-        found = Stress(plan, daemon.socket).run()
-        assert found.failures == []
-        facts = json.loads(json.dumps(found.facts()))
-        assert facts["descriptors"] >= 1000
-        assert facts["command"] == plan.command()
-        assert sum(wq["completed"] for wq in facts["wqs"] if wq["wq"] == "dsa0/wq0.1") >= 1000
-        assert facts["names"]["before"] == facts["names"]["after"]
-        assert time.monotonic() - start < 60
-    finally:
-        assert daemon.stop() == 0
+def test_the_programs_a_user_has(live: RunningDaemon, ctl: Ctl) -> None:
+    """stress says how to repeat it and what held; bench holds each number against memcpy; both refuse what is not there."""
+    plain = ctl("stress", "--clients", 2, "--descriptors", "2k", "--seed", 77, "--faults")
+    assert plain.code == 0, plain.err
+    assert "seed 77" in plain.err
+    assert re.search(r"^\d+ descriptors in .* right, \d+ faults as asked for, 0 aborted", plain.out, re.M), plain.out
+    facts = json.loads(ctl("stress", "--clients", 1, "--descriptors", 500, "--seed", 7, "--json").out)
+    assert facts["failures"] == []
+    assert facts["descriptors"] >= 500
+    assert facts["command"] == "idxdctl stress --clients 1 --seed 7 --every 0.5 --timeout 60 --descriptors 500"
+    assert facts["names"]["before"] == facts["names"]["after"]
+    wrong = ctl("stress", "--wq", "dsa0/wq0.9")
+    assert (wrong.code, wrong.err.count("\n")) == (1, 2), wrong.err  # the seed, and one line
+    assert "dsa0/wq0.9: not an enabled work queue" in wrong.err
+    rows = json.loads(ctl("bench", "--rounds", 1, "--json").out)["rows"]
+    assert rows[0]["what"] == "move 64 KiB"
+    assert all(row["median"] > 0 for row in rows)
+    assert rows[0]["ratio"]["low"] <= rows[0]["ratio"]["median"] <= rows[0]["ratio"]["high"]
