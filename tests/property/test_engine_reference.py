@@ -202,3 +202,25 @@ def test_batches_agree(rig: Bench, batch: list[bytes], offset: int, seed: int) -
         if model.allows(BASE + offset + i, True):
             model.write(BASE + offset + i, raw[i : i + 64])
     agree(rig, descriptor(Opcode.BATCH, 0x0C, BASE + 8 * PAGE, BASE + offset, 0, len(batch)), model)
+
+
+anywhere = st.builds(
+    descriptor,
+    st.sampled_from([0, 3, 3, 4, 5, 9, 6]),
+    st.sampled_from([0x0C, 0x0C, 0x0D, 0x04]),
+    record=st.integers(0, 3 * PAGE // 32 - 1).map(lambda i: BASE + 32 * i),
+    first=st.integers(BASE, BASE + 2 * PAGE),
+    second=st.integers(BASE, BASE + 2 * PAGE),
+    size=st.integers(1, 600),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(batch=st.lists(anywhere, min_size=2, max_size=12), seed=st.integers(0, 2))
+def test_records_and_data_of_members_lie_in_each_other(rig: Bench, batch: list[bytes], seed: int) -> None:
+    """Records inside sources, destinations over other members' records, all of it over the list itself: each member is what
+    lies in the list when its turn comes, and nothing is read twice."""
+    model = memory(seed)
+    raw = b"".join(batch)
+    model.write(BASE, raw)
+    agree(rig, descriptor(Opcode.BATCH, 0x0C, BASE + 8 * PAGE, BASE, 0, len(batch)), model)
