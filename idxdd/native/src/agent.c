@@ -238,7 +238,7 @@ enum help agent_help(struct idxdd_engine *e, struct portal *p, struct context *c
         return HELP_WAITS;
     }
     ask(e, agent, c->slot, request);
-    if (c->traced)
+    if (seldom(c->traced))
         trace_by_agent(e, c);
     stall(p, c);
     return HELP_WAITS;

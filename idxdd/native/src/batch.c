@@ -30,9 +30,9 @@ bool batch_id_take(struct idxdd_engine *e, struct context *c)
 /* PHASE_RUN of a Batch. */
 void batch_begin(struct idxdd_engine *e, struct context *c)
 {
-    if (c->injected)
+    if (seldom(c->injected))
         inject_batch_begins(e, c);
-    if (c->traced)
+    if (seldom(c->traced))
         trace_batch_begins(e, c);
     memcpy(c->batch_desc, c->op.desc, 64);
     c->members = get32(c->op.desc + 32);
@@ -51,9 +51,9 @@ void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uin
     memcpy(c->op.desc, c->batch_desc, 64);
     c->in_batch = 0;
     context_begin(c);
-    if (c->batch_injected)
+    if (seldom(c->batch_injected))
         inject_batch_ends(e, c);
-    if (c->batch_traced)
+    if (seldom(c->batch_traced))
         trace_batch_ends(e, c);
     if (idxdd_flags(c->op.desc) & FLAG_RCI)
         (void)handle_valid(e, c, p->wq);
@@ -170,7 +170,7 @@ enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct conte
     }
     c->in_batch = 1;
     context_begin(c);
-    if (c->batch_traced)
+    if (seldom(c->batch_traced))
         trace_member(e, c);
     c->op.bytes_moved = moved;
     return ADVANCE_MORE;

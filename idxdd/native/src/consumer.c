@@ -66,7 +66,7 @@ static bool accept_one(struct idxdd_engine *e, struct wq *wq, struct portal *p, 
     if (drain && how == DRAIN_SWEEPS)
         portals_sweep(e, wq, p, drained_pasid(wq, p));
     p->queue_sequence[at] = wq->sequence++;
-    if (e->tracer)
+    if (seldom(e->tracer))
         p->queue_accepted_ns[at] = trace_accepted(e);
     p->queue_count++;
     wq->queued++;

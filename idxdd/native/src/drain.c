@@ -65,7 +65,7 @@ enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct con
         uint64_t address = get64(c->op.desc + readback[i].offset), contiguous;
         if (!(idxdd_flags(c->op.desc) & readback[i].flag) || c->readback > i)
             continue;
-        if (c->injected && inject_readback_fails(e, c, readback[i].operand))
+        if (seldom(c->injected) && inject_readback_fails(e, c, readback[i].operand))
             return park_fault(e, p, c, readback[i].operand, address, false);
         if (idxdd_translate(c->op.space, address, false, &contiguous))
             continue;

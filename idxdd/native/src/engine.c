@@ -282,7 +282,7 @@ static void finish(struct idxdd_engine *e, struct portal *p, struct context *c)
     e->wq[p->wq].turn_bytes += c->op.bytes_moved;
     e->wq[p->wq].turn_completed++;
     e->wq[p->wq].finished++;
-    if (c->traced)
+    if (seldom(c->traced))
         trace_ended(e, p, c);
     context_free(e, p, c);
     e->finished++;
@@ -304,7 +304,7 @@ static struct context *next_context(struct idxdd_engine *e, struct wq *wq, struc
         uint64_t accepted_ns = p->queue_accepted_ns[p->queue_head];
         portal_take(p, wq, c);
         context_start(e, p, c);
-        if (e->tracer)
+        if (seldom(e->tracer))
             trace_dispatched(e, p, c, accepted_ns);
     }
     return c;
@@ -317,7 +317,7 @@ static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
     uint64_t left = IDXDD_TURN_BYTES, deeds = wq->deeds;
     bool accepts = p->open && wq->enabled;
     wq->turn_bytes = wq->turn_completed = 0;
-    if (e->tracer)
+    if (seldom(e->tracer))
         trace_stale(e);
     portal_active(wq, p, p->open);
     if (accepts)
@@ -336,7 +336,7 @@ static bool portal_turn(struct idxdd_engine *e, struct wq *wq, struct portal *p)
         uint64_t moved = c->op.bytes_moved - before;
         members += c->member - member;
         wq->deeds += !(how == ADVANCE_WAITS && c->state == CONTEXT_RUNNING && (c->phase == PHASE_REPORT || c->phase == PHASE_CHECK));
-        if (e->tracer && how != ADVANCE_FINISHED)
+        if (seldom(e->tracer) && how != ADVANCE_FINISHED)
             trace_stale(e);
         if (how == ADVANCE_FINISHED)
             finish(e, p, c);
@@ -396,7 +396,7 @@ static uint32_t visit(struct idxdd_engine *e)
     e->visits++;
     if (e->agents_asked)
         done += look_at_agents(e);
-    if (e->held)
+    if (seldom(e->held))
         done += held_look(e);
     e->starving = 0;
     e->vain = false;
@@ -442,7 +442,7 @@ static void sleep_until_rung(struct idxdd_engine *e)
         struct epoll_event events[16];
         e->sleeps++;
         int most_ms = e->starving || e->vain ? IDXDD_STARVING_MS : IDXDD_BELT_MS;
-        if (e->held)
+        if (seldom(e->held))
             most_ms = held_sleep_ms(e, most_ms);
         epoll_wait(e->epoll, events, 16, e->agents_asked ? agents_sleep_ms(e, most_ms) : most_ms);
     }

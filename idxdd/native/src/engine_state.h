@@ -106,6 +106,7 @@ struct record_ring {
     uint64_t size;
     struct idxdd_trace_record *record;
     _Alignas(64) _Atomic uint64_t claimed, tail;
+    uint64_t place;                  /* of record number `tail` */
     _Alignas(64) uint64_t head;
 };
 
@@ -268,6 +269,11 @@ struct idxdd_engine {
     struct idxdd_exit exit[IDXDD_EXITS];
 };
 
+/* Faults on demand and traces are off as a rule: their code lies apart, and asking for them costs a branch that is not taken. */
+#define seldom(condition) __builtin_expect(!!(condition), 0)
+#define ASIDE __attribute__((noinline))
+#define RARE __attribute__((noinline, cold))
+
 static inline uint64_t get64(const uint8_t *p) { uint64_t v; __builtin_memcpy(&v, p, 8); return v; }
 static inline uint32_t get32(const uint8_t *p) { uint32_t v; __builtin_memcpy(&v, p, 4); return v; }
 static inline uint16_t get16(const uint8_t *p) { uint16_t v; __builtin_memcpy(&v, p, 2); return v; }
@@ -348,19 +354,19 @@ void rules_swap(struct idxdd_engine *e, struct rule_table *table, struct injecto
 void injector_free(struct injector *injector);
 
 /* inject.c: each only while `injected` (or rules, or batch_injected) says that there is something */
-bool inject_may_begin(const struct idxdd_engine *e);
-enum advance inject_choose(struct idxdd_engine *e, struct portal *p, struct context *c);
-void inject_batch_begins(struct idxdd_engine *e, struct context *c);
-void inject_batch_ends(struct idxdd_engine *e, struct context *c);
-bool inject_record_refused(struct idxdd_engine *e, struct context *c);
-bool inject_readback_fails(struct idxdd_engine *e, struct context *c, uint8_t operand);
-bool inject_list_ends(struct idxdd_engine *e, struct context *c);
-enum idxdd_step inject_step(struct idxdd_engine *e, struct context *c, uint64_t slice, bool *refused);
-bool inject_faults(struct idxdd_engine *e, const struct context *c);
-enum advance inject_before_end(struct idxdd_engine *e, struct portal *p, struct context *c);
-enum advance inject_corrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
-void inject_record(struct idxdd_engine *e, const struct context *c, uint8_t record[32]);
-enum advance inject_before_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
+RARE bool inject_may_begin(const struct idxdd_engine *e);
+RARE enum advance inject_choose(struct idxdd_engine *e, struct portal *p, struct context *c);
+RARE void inject_batch_begins(struct idxdd_engine *e, struct context *c);
+RARE void inject_batch_ends(struct idxdd_engine *e, struct context *c);
+RARE bool inject_record_refused(struct idxdd_engine *e, struct context *c);
+RARE bool inject_readback_fails(struct idxdd_engine *e, struct context *c, uint8_t operand);
+RARE bool inject_list_ends(struct idxdd_engine *e, struct context *c);
+RARE enum idxdd_step inject_step(struct idxdd_engine *e, struct context *c, uint64_t slice, bool *refused);
+RARE bool inject_faults(struct idxdd_engine *e, const struct context *c);
+RARE enum advance inject_before_end(struct idxdd_engine *e, struct portal *p, struct context *c);
+RARE enum advance inject_corrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
+RARE void inject_record(struct idxdd_engine *e, const struct context *c, uint8_t record[32]);
+RARE enum advance inject_before_interrupt(struct idxdd_engine *e, struct portal *p, struct context *c);
 
 /* hold.c */
 enum advance context_hold(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t ns, uint64_t for_finished);
@@ -370,23 +376,23 @@ uint32_t held_look(struct idxdd_engine *e);
 int held_sleep_ms(const struct idxdd_engine *e, int most);
 
 /* trace.c: each only while there is a tracer, and (but for the first four and the last) `traced` says that it has notes */
-uint64_t trace_accepted(struct idxdd_engine *e);
-void trace_stale(struct idxdd_engine *e);
-void trace_never_begun(struct idxdd_engine *e, const struct portal *p, const uint8_t desc[64], uint64_t accepted_ns);
-void trace_dispatched(struct idxdd_engine *e, const struct portal *p, struct context *c, uint64_t accepted_ns);
-void trace_batch_begins(struct idxdd_engine *e, struct context *c);
-void trace_batch_ends(struct idxdd_engine *e, struct context *c);
-void trace_member(struct idxdd_engine *e, struct context *c);
-void trace_fault(struct idxdd_engine *e, const struct context *c);
-void trace_by_agent(struct idxdd_engine *e, const struct context *c);
-void trace_written(struct idxdd_engine *e, const struct context *c, const uint8_t record[32]);
-void trace_interrupt(struct idxdd_engine *e, const struct context *c);
-void trace_rule(struct idxdd_engine *e, const struct context *c, uint32_t rule);
-void trace_dropped(struct idxdd_engine *e, const struct context *c);
-void trace_ended(struct idxdd_engine *e, const struct portal *p, struct context *c);
-void error_ended(struct idxdd_engine *e, const struct portal *p, const struct context *c); /* whether there is a tracer or not */
-void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct context *c);
-void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
+ASIDE uint64_t trace_accepted(struct idxdd_engine *e);
+ASIDE void trace_stale(struct idxdd_engine *e);
+ASIDE void trace_never_begun(struct idxdd_engine *e, const struct portal *p, const uint8_t desc[64], uint64_t accepted_ns);
+ASIDE void trace_dispatched(struct idxdd_engine *e, const struct portal *p, struct context *c, uint64_t accepted_ns);
+ASIDE void trace_batch_begins(struct idxdd_engine *e, struct context *c);
+ASIDE void trace_batch_ends(struct idxdd_engine *e, struct context *c);
+ASIDE void trace_member(struct idxdd_engine *e, struct context *c);
+ASIDE void trace_fault(struct idxdd_engine *e, const struct context *c);
+ASIDE void trace_by_agent(struct idxdd_engine *e, const struct context *c);
+ASIDE void trace_written(struct idxdd_engine *e, const struct context *c, const uint8_t record[32]);
+ASIDE void trace_interrupt(struct idxdd_engine *e, const struct context *c);
+ASIDE void trace_rule(struct idxdd_engine *e, const struct context *c, uint32_t rule);
+ASIDE void trace_dropped(struct idxdd_engine *e, const struct context *c);
+ASIDE void trace_ended(struct idxdd_engine *e, const struct portal *p, struct context *c);
+ASIDE void error_ended(struct idxdd_engine *e, const struct portal *p, const struct context *c); /* whether there is a tracer or not */
+ASIDE void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct context *c);
+ASIDE void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
 
 /* reached.c */
 enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);

@@ -46,7 +46,7 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
         held_leave(e, c);
     if (c->slot != AGENT_NO_SLOT || c->state == CONTEXT_AGENT)
         agent_leave(e, c);
-    if (c->traced || c->batch_traced)
+    if (seldom(c->traced | c->batch_traced))
         trace_aborted(e, p, c); /* one that ended has no notes any more */
     c->injected = c->batch_injected = 0;
     c->limbo = c->aborted = 0;
@@ -66,7 +66,9 @@ void context_free(struct idxdd_engine *e, struct portal *p, struct context *c)
 void context_begin(struct context *c)
 {
     struct idxdd_operation *op = &c->op;
-    memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, sizeof *op - offsetof(struct idxdd_operation, progress));
+    /* In two parts, which the compiler turns into a few stores each; `domain` means something only where `foreign` says so. */
+    memset((uint8_t *)op + offsetof(struct idxdd_operation, progress), 0, offsetof(struct idxdd_operation, domain) - offsetof(struct idxdd_operation, progress));
+    memset(op->private_, 0, sizeof op->private_);
     op->batch_member = c->in_batch;
     c->readback = c->domain_uses = 0;
     c->why = c->injected = 0;
@@ -158,7 +160,7 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
 /* The event log or SWERR must hear of it. */
 static enum advance phase_report(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    if (c->injected) {
+    if (seldom(c->injected)) {
         enum advance step = inject_before_end(e, p, c);
         if (step != ADVANCE_MORE || c->phase != PHASE_REPORT)
             return step;
@@ -175,7 +177,7 @@ enum advance park_fault(struct idxdd_engine *e, struct portal *p, struct context
     c->op.fault_operand = operand;
     c->op.fault_address = address;
     c->op.fault_write = write;
-    if (c->traced)
+    if (seldom(c->traced))
         trace_fault(e, c);
     count_up(&e->wq[p->wq].statistics->faults, 1);
     return park(e, p, c, IDXDD_EXIT_FAULT);
@@ -197,7 +199,7 @@ void end_logged(struct context *c, uint8_t code)
 
 static enum advance phase_check(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    if (e->rules && !inject_may_begin(e))
+    if (seldom(e->rules) && !inject_may_begin(e))
         return ADVANCE_WAITS; /* until the loop has pulled some of the exits that rules sent */
     uint8_t status = idxdd_check(&c->op), opcode = idxdd_opcode(c->op.desc);
     if (status == 0 && (idxdd_flags(c->op.desc) & FLAG_RCI) && !handle_valid(e, c, p->wq))
@@ -217,7 +219,7 @@ static enum advance phase_check(struct idxdd_engine *e, struct portal *p, struct
         c->phase = PHASE_PROBE;
     else
         c->phase = status ? PHASE_RECORD : PHASE_RUN;
-    return e->rules ? inject_choose(e, p, c) : ADVANCE_MORE;
+    return seldom(e->rules) ? inject_choose(e, p, c) : ADVANCE_MORE;
 }
 
 /* `size` bytes at `address`, in the client, by its agent. HELP_NONE: a fault. */
@@ -231,7 +233,7 @@ enum help ask_agent(struct idxdd_engine *e, struct portal *p, struct context *c,
 
 static enum advance phase_probe(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    if (c->injected && inject_record_refused(e, c))
+    if (seldom(c->injected) && inject_record_refused(e, c))
         return park_fault(e, p, c, OPERAND_RECORD, record_address(c), true);
     if (!reach_record(c)) {
         enum help help = ask_agent(e, p, c, IDXDD_AGENT_PREPARE, record_address(c), 32);
@@ -269,7 +271,7 @@ static enum advance phase_run(struct idxdd_engine *e, struct portal *p, struct c
     if (c->slot != AGENT_NO_SLOT)
         return run_with_agent(e, p, c, slice);
     bool refused = false;
-    switch (c->injected ? inject_step(e, c, slice, &refused) : idxdd_step(&c->op, slice)) {
+    switch (seldom(c->injected) ? inject_step(e, c, slice, &refused) : idxdd_step(&c->op, slice)) {
     case IDXDD_MORE:
         return ADVANCE_WAITS; /* slice used up */
     case IDXDD_FAULT:
@@ -294,7 +296,7 @@ static enum advance record_nowhere(struct idxdd_engine *e, struct portal *p, str
 
 static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
-    if (c->injected) {
+    if (seldom(c->injected)) {
         enum advance step = inject_before_end(e, p, c);
         if (step != ADVANCE_MORE || c->phase != PHASE_RECORD)
             return step;
@@ -304,7 +306,7 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
     if (idxdd_wants_record(&c->op)) {
         uint8_t *record = c->record_logged ? NULL : reach_record(c), bytes[32];
         idxdd_record(&c->op, bytes);
-        if (c->injected)
+        if (seldom(c->injected))
             inject_record(e, c, bytes);
         if (record) {
             memcpy(record + 1, bytes + 1, 31);
@@ -317,7 +319,7 @@ static enum advance phase_record(struct idxdd_engine *e, struct portal *p, struc
                 return record_nowhere(e, p, c);
         }
         c->record_written = 1;
-        if (c->traced)
+        if (seldom(c->traced))
             trace_written(e, c, bytes);
     }
     if (code == HANDLE_INVALID || (!silent && !c->record_written))
@@ -330,7 +332,7 @@ static enum advance phase_interrupt(struct idxdd_engine *e, struct portal *p, st
 {
     struct wq *wq = &e->wq[p->wq];
     uint8_t code = c->op.status & 0x3f;
-    if (c->injected) {
+    if (seldom(c->injected)) {
         enum advance step = inject_before_interrupt(e, p, c);
         if (step != ADVANCE_MORE)
             return step;
@@ -350,14 +352,14 @@ static enum advance phase_interrupt(struct idxdd_engine *e, struct portal *p, st
         count_up(&wq->statistics->interrupts_requested, 1);
         if (idxdd_vector_raise(&e->interrupts, c->vector))
             count_up(&wq->statistics->interrupts, 1);
-        if (c->traced)
+        if (seldom(c->traced))
             trace_interrupt(e, c);
     }
     if (!c->in_batch) {
         c->phase = PHASE_FINISHED;
         return ADVANCE_MORE;
     }
-    if (c->traced)
+    if (seldom(c->traced))
         trace_ended(e, p, c);
     if (code != OK)
         c->batch_failed = 1;

@@ -243,7 +243,7 @@ static void step(struct idxdd_engine *e, struct context *c, struct agent_slot *s
     s->before = c->op;
     *windows = s;
     s->refused = false;
-    s->outcome = (uint8_t)(c->injected ? inject_step(e, c, slice, &s->refused) : idxdd_step(&c->op, slice));
+    s->outcome = (uint8_t)(seldom(c->injected) ? inject_step(e, c, slice, &s->refused) : idxdd_step(&c->op, slice));
     *windows = NULL;
     s->stage = STAGE_STORE;
 }

@@ -11,6 +11,8 @@
 
 #define COMPARE_CYCLES (1u << 25)        /* about 10 ms */
 #define COMPARE_FIRST_NS 1000000u
+#define SMALL_BYTES 512u
+#define SHARED_MAX 4u
 #define WORDS (sizeof(struct idxdd_trace_record) / 8)
 
 /* ---- the clock ------------------------------------------------------------------------------------------------------------------- */
@@ -49,6 +51,16 @@ static uint64_t now(struct tracer *t)
     return t->last_ns = now_ns > t->last_ns ? now_ns : t->last_ns;
 }
 
+/* As late as the last stamp, if little was done since: a few small descriptors that write no record share a time. */
+static uint64_t now_or_just_before(struct tracer *t, uint64_t bytes)
+{
+    if (!t->fresh || bytes >= SMALL_BYTES || ++t->shared == SHARED_MAX) {
+        t->shared = 0;
+        return now(t);
+    }
+    return t->last_ns;
+}
+
 /* Accepted now, or together with the one before it. */
 uint64_t trace_accepted(struct idxdd_engine *e) { return e->tracer->fresh ? e->tracer->last_ns : now(e->tracer); }
 
@@ -58,6 +70,17 @@ void trace_stale(struct idxdd_engine *e) { e->tracer->fresh = false; }
 /* ---- notes ------------------------------------------------------------------------------------------------------------------------- */
 
 static struct trace_notes *notes_of(struct idxdd_engine *e, const struct context *c) { return &e->tracer->notes[c - e->context]; }
+
+/* All but the record, which counts only once it was written. */
+static void begin(struct trace_notes *notes, uint64_t id, uint64_t accepted_ns, uint64_t dispatched_ns)
+{
+    notes->id = id;
+    notes->accepted_ns = accepted_ns;
+    notes->dispatched_ns = dispatched_ns;
+    notes->first_fault_ns = notes->written_ns = notes->interrupt_ns = notes->fault_address = 0;
+    notes->rule = 0;
+    notes->operand = notes->recorded = 0;
+}
 
 /* The engines of a group take descriptors in rotation. */
 static uint8_t next_engine(struct idxdd_engine *e, const struct wq *wq)
@@ -72,10 +95,11 @@ void trace_dispatched(struct idxdd_engine *e, const struct portal *p, struct con
 {
     struct tracer *t = e->tracer;
     uint64_t dispatched_ns = t->fresh ? t->last_ns : now(t);
-    *notes_of(e, c) = (struct trace_notes){
-        .id = ++e->trace_id, .accepted_ns = accepted_ns ? accepted_ns : dispatched_ns, .dispatched_ns = dispatched_ns,
-        .engine = next_engine(e, &e->wq[p->wq]),
-    };
+    struct trace_notes *notes = notes_of(e, c);
+    begin(notes, ++e->trace_id, accepted_ns ? accepted_ns : dispatched_ns, dispatched_ns);
+    notes->batch = 0;
+    notes->engine = next_engine(e, &e->wq[p->wq]);
+    notes->flags = 0;
     c->traced = 1;
 }
 
@@ -97,10 +121,11 @@ void trace_member(struct idxdd_engine *e, struct context *c)
 {
     struct tracer *t = e->tracer;
     const struct trace_notes *batch = &t->batch[c - e->context];
-    *notes_of(e, c) = (struct trace_notes){
-        .id = ++e->trace_id, .batch = batch->id, .accepted_ns = batch->accepted_ns, .dispatched_ns = t->fresh ? t->last_ns : now(t),
-        .engine = batch->engine, .flags = IDXDD_TRACE_MEMBER,
-    };
+    struct trace_notes *notes = notes_of(e, c);
+    begin(notes, ++e->trace_id, batch->accepted_ns, t->fresh ? t->last_ns : now(t));
+    notes->batch = batch->id;
+    notes->engine = batch->engine;
+    notes->flags = IDXDD_TRACE_MEMBER;
     c->traced = 1;
 }
 
@@ -179,49 +204,108 @@ static uint8_t why_of(const struct context *c)
 
 /* ---- records ------------------------------------------------------------------------------------------------------------------------ */
 
-static void push(struct record_ring *t, const struct idxdd_trace_record *record)
+/* The words of a record that hold several fields: stored whole, because the reader may be looking. */
+enum { WORD_OWNER = 8, WORD_COUNTS = 9, WORD_PLACE = 10, WORD_END = 11, WORD_DESC = 12, WORD_RECORD = 20 };
+#define LIES_AT(field, word, byte) _Static_assert(offsetof(struct idxdd_trace_record, field) == 8 * (word) + (byte), #field)
+LIES_AT(fault_address, 7, 0);
+LIES_AT(pasid, WORD_OWNER, 0);
+LIES_AT(rule, WORD_OWNER, 4);
+LIES_AT(bytes_completed, WORD_COUNTS, 0);
+LIES_AT(invalid_flags, WORD_COUNTS, 4);
+LIES_AT(portal, WORD_PLACE, 0);
+LIES_AT(member, WORD_PLACE, 2);
+LIES_AT(vector, WORD_PLACE, 4);
+LIES_AT(wq, WORD_PLACE, 6);
+LIES_AT(engine, WORD_PLACE, 7);
+LIES_AT(status, WORD_END, 0);
+LIES_AT(reported, WORD_END, 1);
+LIES_AT(operand, WORD_END, 2);
+LIES_AT(why, WORD_END, 3);
+LIES_AT(flags, WORD_END, 4);
+LIES_AT(desc, WORD_DESC, 0);
+LIES_AT(record, WORD_RECORD, 0);
+
+/* Operations whose success needs no more than the first eight bytes of a record: most descriptors. */
+#define PLAIN \
+    (1ull << OP_BATCH | 1ull << OP_DRAIN | 1ull << IDXDD_OPCODE_NOOP | 1ull << IDXDD_OPCODE_MEMMOVE | 1ull << IDXDD_OPCODE_MEMFILL \
+     | 1ull << IDXDD_OPCODE_COMPARE | 1ull << IDXDD_OPCODE_COMPVAL | 1ull << IDXDD_OPCODE_DUALCAST)
+
+static _Atomic uint64_t *claim(struct record_ring *ring)
 {
-    uint64_t n = atomic_load_explicit(&t->tail, memory_order_relaxed), words[WORDS];
-    _Atomic uint64_t *to = (_Atomic uint64_t *)&t->record[n % t->size];
-    memcpy(words, record, sizeof words);
-    atomic_store_explicit(&t->claimed, n + 1, memory_order_relaxed);
+    uint64_t n = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    _Atomic uint64_t *to = (_Atomic uint64_t *)&ring->record[ring->place];
+    ring->place = ring->place + 1 == ring->size ? 0 : ring->place + 1;
+    atomic_store_explicit(&ring->claimed, n + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release); /* partner: the reader's acquire fence in front of its look at `claimed` */
-    for (unsigned i = 0; i < WORDS; i++)
-        atomic_store_explicit(&to[i], words[i], memory_order_relaxed);
-    atomic_store_explicit(&t->tail, n + 1, memory_order_release);
+    return to;
 }
 
-static bool was_told(const struct context *c) { return c->report == DRAIN_LOGGED || c->report == BATCH_LOGGED || c->report == RECORD_FAULT; }
+static void publish(struct record_ring *ring)
+{
+    uint64_t n = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    atomic_store_explicit(&ring->tail, n + 1, memory_order_release);
+}
 
-static struct idxdd_trace_record record_of(const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
+static void put(_Atomic uint64_t *to, unsigned word, uint64_t value) { atomic_store_explicit(&to[word], value, memory_order_relaxed); }
+
+static inline void put_bytes(_Atomic uint64_t *to, unsigned word, const uint8_t *bytes, unsigned words)
+{
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < words; i++)
+        put(to, word + i, get64(bytes + 8 * i));
+}
+
+static void put_times(_Atomic uint64_t *to, const struct trace_notes *notes)
+{
+    const uint64_t times[] = {notes->id, notes->batch, notes->accepted_ns, notes->dispatched_ns, notes->first_fault_ns, notes->written_ns,
+                              notes->interrupt_ns, notes->fault_address};
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < sizeof times / sizeof *times; i++)
+        put(to, i, times[i]);
+}
+
+static void put_record(_Atomic uint64_t *to, const struct context *c, const struct trace_notes *notes)
 {
     const struct idxdd_operation *op = &c->op;
-    bool batch = idxdd_opcode(op->desc) == OP_BATCH;
-    struct idxdd_trace_record record = {
-        .id = notes->id, .batch = notes->batch, .accepted_ns = notes->accepted_ns, .dispatched_ns = notes->dispatched_ns,
-        .first_fault_ns = notes->first_fault_ns, .written_ns = notes->written_ns, .interrupt_ns = notes->interrupt_ns,
-        .fault_address = notes->fault_address, .pasid = op->pasid, .rule = notes->rule, .bytes_completed = op->bytes_completed,
-        .invalid_flags = op->invalid_flags, .portal = (uint16_t)p->number, .member = (uint16_t)(notes->batch || batch ? c->place : 0),
-        .vector = c->carries_interrupt ? (uint16_t)c->vector : UINT16_MAX, .wq = (uint8_t)p->wq, .engine = notes->engine,
-        .status = op->status, .reported = c->report, .operand = notes->operand, .why = why,
-        .flags = notes->flags | (op->priv ? IDXDD_TRACE_PRIV : 0),
-    };
-    memcpy(record.desc, op->desc, 64);
-    if (op->withheld) { /* effective addresses are the other domain's secret */
-        memset(record.desc + 16, 0, 16);
-        record.fault_address = 0;
+    uint8_t opcode = idxdd_opcode(op->desc), bytes[32];
+    if (notes->recorded) {
+        put_bytes(to, WORD_RECORD, notes->record, 4);
+    } else if (op->status == OK && opcode < 64 && PLAIN >> opcode & 1) {
+        put(to, WORD_RECORD, op->status | (uint64_t)op->result << 8 | (uint64_t)op->bytes_completed << 32);
+        for (unsigned i = 1; i < 4; i++)
+            put(to, WORD_RECORD + i, 0);
+    } else {
+        idxdd_record(op, bytes);
+        put_bytes(to, WORD_RECORD, bytes, 4);
     }
-    if (notes->recorded)
-        memcpy(record.record, notes->record, 32);
-    else
-        idxdd_record(op, record.record);
-    return record;
 }
 
-static void put(struct idxdd_engine *e, const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
+/* Effective addresses are the other domain's secret. */
+static void withhold(_Atomic uint64_t *to)
 {
-    struct idxdd_trace_record record = record_of(p, c, notes, why);
-    push(&e->tracer->ring, &record);
+    put(to, 7, 0);
+    put(to, WORD_DESC + 2, 0);
+    put(to, WORD_DESC + 3, 0);
+}
+
+static void write_record(struct record_ring *ring, const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
+{
+    const struct idxdd_operation *op = &c->op;
+    _Atomic uint64_t *to = claim(ring);
+    bool is_member = notes->flags & IDXDD_TRACE_MEMBER;
+    uint64_t member = (is_member ? c->place : idxdd_opcode(op->desc) == OP_BATCH ? c->member : 0) & 0xffffu;
+    uint64_t vector = c->carries_interrupt ? c->vector & 0xffffu : UINT16_MAX;
+    uint64_t flags = notes->flags | (op->priv ? IDXDD_TRACE_PRIV : 0);
+    put_times(to, notes);
+    put(to, WORD_OWNER, op->pasid | (uint64_t)notes->rule << 32);
+    put(to, WORD_COUNTS, op->bytes_completed | (uint64_t)op->invalid_flags << 32);
+    put(to, WORD_PLACE, p->number | member << 16 | vector << 32 | (uint64_t)p->wq << 48 | (uint64_t)notes->engine << 56);
+    put(to, WORD_END, op->status | (uint64_t)c->report << 8 | (uint64_t)notes->operand << 16 | (uint64_t)why << 24 | flags << 32);
+    put_bytes(to, WORD_DESC, op->desc, 8);
+    put_record(to, c, notes);
+    if (op->withheld)
+        withhold(to);
+    publish(ring);
 }
 
 /* It did not end well: kept apart, so that the last errors can be asked for without a trace. */
@@ -233,23 +317,22 @@ void error_ended(struct idxdd_engine *e, const struct portal *p, const struct co
         .fault_address = faulted ? op->fault_address : 0, .operand = faulted ? op->fault_operand : 0,
         .flags = (uint8_t)((c->in_batch ? IDXDD_TRACE_MEMBER : 0) | (faulted && op->fault_write ? IDXDD_TRACE_FAULT_WRITE : 0)
                            | (c->record_written ? IDXDD_TRACE_RECORD_WRITTEN : 0)),
-        .batch = c->in_batch,
     };
     struct trace_notes notes = c->traced ? *notes_of(e, c) : untraced;
     if (!notes.written_ns)
         notes.written_ns = engine_now_ns();
-    struct idxdd_trace_record record = record_of(p, c, &notes, why_of(c));
-    record.batch = c->traced ? notes.batch : 0;
-    push(&e->errors, &record);
+    write_record(&e->errors, p, c, &notes, why_of(c));
 }
+
+static bool was_told(const struct context *c) { return c->report == DRAIN_LOGGED || c->report == BATCH_LOGGED || c->report == RECORD_FAULT; }
 
 /* It has ended: by itself, or by a rule. */
 void trace_ended(struct idxdd_engine *e, const struct portal *p, struct context *c)
 {
     struct trace_notes *notes = notes_of(e, c);
     if (!notes->written_ns && !was_told(c) && !(notes->flags & IDXDD_TRACE_DROPPED))
-        notes->written_ns = now(e->tracer);
-    put(e, p, c, notes, why_of(c));
+        notes->written_ns = now_or_just_before(e->tracer, c->op.bytes_moved);
+    write_record(&e->tracer->ring, p, c, notes, why_of(c));
     c->traced = 0;
 }
 
@@ -258,7 +341,9 @@ static void aborted(struct idxdd_engine *e, const struct portal *p, struct conte
     c->op.status = 0;
     c->op.bytes_completed = 0;
     c->report = 0;
-    put(e, p, c, notes, IDXDD_WHY_ABORTED);
+    notes->flags &= (uint8_t)~IDXDD_TRACE_RECORD_WRITTEN;
+    notes->recorded = 0;
+    write_record(&e->tracer->ring, p, c, notes, IDXDD_WHY_ABORTED);
 }
 
 /* A context that is taken away: the member at work, and its Batch. */
@@ -276,12 +361,10 @@ void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct contex
 /* Accepted, and aborted before a context took it. */
 void trace_never_begun(struct idxdd_engine *e, const struct portal *p, const uint8_t desc[64], uint64_t accepted_ns)
 {
-    struct idxdd_trace_record record = {
-        .id = ++e->trace_id, .accepted_ns = accepted_ns, .pasid = p->pasid, .portal = (uint16_t)p->number, .vector = UINT16_MAX,
-        .wq = (uint8_t)p->wq, .why = IDXDD_WHY_ABORTED, .flags = p->priv ? IDXDD_TRACE_PRIV : 0,
-    };
-    memcpy(record.desc, desc, 64);
-    push(&e->tracer->ring, &record);
+    struct context never = {.op = {.pasid = p->pasid, .priv = p->priv}};
+    struct trace_notes notes = {.id = ++e->trace_id, .accepted_ns = accepted_ns};
+    memcpy(never.op.desc, desc, 64);
+    write_record(&e->tracer->ring, p, &never, &notes, IDXDD_WHY_ABORTED);
 }
 
 /* ---- on, off ------------------------------------------------------------------------------------------------------------------------ */

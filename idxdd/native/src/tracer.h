@@ -27,6 +27,7 @@ struct tracer {
     uint64_t base_ns, base_cycles, nanoseconds_per_cycle; /* 32.32; 0: the clock itself is read */
     uint64_t last_ns;
     bool fresh;                      /* last_ns was taken just now, and nothing was done since */
+    uint32_t shared;                 /* descriptors since, that took it over */
     bool steady;                     /* the cycle counter runs evenly */
     struct trace_notes notes[IDXDD_CONTEXTS], batch[IDXDD_CONTEXTS];
     struct idxdd_trace_record record[];

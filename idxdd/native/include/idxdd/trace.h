@@ -53,7 +53,8 @@ enum idxdd_why {
 struct idxdd_trace_record {
     uint64_t id;                        /* from 1 */
     uint64_t batch;                     /* id of the Batch it was a member of; 0: none */
-    /* CLOCK_MONOTONIC; 0: did not happen. accepted <= dispatched <= first_fault <= written <= interrupt */
+    /* CLOCK_MONOTONIC; 0: did not happen. accepted <= dispatched <= first_fault <= written <= interrupt.
+     * Up to four descriptors of less than 512 bytes that follow each other and write no record share a time. */
     uint64_t accepted_ns;               /* out of its slot; of a member: its Batch's */
     uint64_t dispatched_ns;             /* a context took it, of a member: it was fetched */
     uint64_t first_fault_ns;
