@@ -41,19 +41,24 @@ operands: dict[int, st.SearchStrategy[int]] = {
 }
 commands = st.sampled_from(list(range(32)) + [int(code) for code in operands] * 2 + [1, 1, 1, 6, 6])
 words = commands.flatmap(lambda code: st.builds(lambda operand: code << 20 | operand, operands.get(code, st.just(0))))
-flips = st.lists(
-    st.tuples(
-        st.sampled_from(
-            [
-                0x80,
-                *(0x600 + 64 * group + 4 * dword for group in range(4) for dword in (0, 8, 10, 11)),
-                *range(0x800, 0x900, 64),
-            ]
-        ),
-        st.integers(0, 31),
-    ),
-    max_size=2,
-)
+wq_flaws = st.fixed_dictionaries(
+    {},
+    optional={
+        "wq_size": st.sampled_from([0, 1, 128, 129]), "mode": st.integers(0, 1), "priority": st.integers(0, 1),
+        "bof": st.just(1), "pasid_en": st.integers(0, 1), "wq_ats_disable": st.just(1), "wq_prs_disable": st.just(1),
+        "max_batch_shift": st.sampled_from([0, 10, 11]), "max_sgl_shift": st.just(1), "occupancy_table_sel": st.just(1),
+        "occupancy_int_en": st.just(1), "occupancy_inth": st.integers(0, 9), "op_config": st.sampled_from([0, 1 << 0x18, 1]),
+    },
+)  # fmt: skip
+group_flaws = st.fixed_dictionaries(
+    {},
+    optional={
+        "wqs": st.sampled_from([0, 1, 2, 4, 1 << 8, 3]), "engines": st.sampled_from([0, 1, 2, 1 << 4, 0xF]),
+        "use_rdbuf_limit": st.just(1), "rdbufs_reserved": st.sampled_from([8, 97]),
+        "rdbufs_allowed": st.sampled_from([3, 7, 88, 97]), "work_descs_limit": st.just(1), "write_bandwidth_limit": st.just(1),
+    },
+)  # fmt: skip
+one_in_three = st.sampled_from([0, 0, 1])
 strays = st.sampled_from([0] * 12 + [1 << bit for bit in range(25, 31)] + [1 << 19, 1 << 17, 1 << 9])
 
 
@@ -88,42 +93,61 @@ class Machine(RuleBasedStateMachine):
         for wq in range(wqs):
             self._command(Command.ENABLE_WQ, wq)
 
-    def configure(self) -> None:
-        """Something that may be enabled: WQs 0 and 2 dedicated, 1 shared, a group and an engine each."""
+    def configure(self, wq_flaws: dict[str, int] = {}, group_flaws: dict[str, int] = {}, limit: int = 96) -> None:  # noqa: B006
+        """Something that may be enabled: WQs 0 and 2 dedicated, 1 shared, a group and an engine each; flaws are WQ 0's and
+        group 0's."""
         for wq in range(8):
             fields: dict[str, Any] = (SHARED if wq == 1 else DEDICATED) if wq < 3 else {}
-            self._write_all(WQCFG.encode(op_config=DSA2.opcap, **fields), 0x800 + 64 * wq)
+            self._write_wq(wq, fields | (wq_flaws if wq == 0 else {}))
         for group in range(4):
             members = {"wqs": 1 << group, "engines": 1 << group} if group < 3 else {}
-            self._write_all(GRPCFG.encode(rdbufs_allowed=96, **members), 0x600 + 64 * group)
-        for offset, value in ((0x80, 96), (0xE0, 0), (0xE4, 0)):
+            fields = {"rdbufs_allowed": 96, **members} | (group_flaws if group == 0 else {})
+            self._write_all(GRPCFG.encode(**fields), 0x600 + 64 * group)
+        for offset, value in ((0x80, limit), (0xE0, 0), (0xE4, 0)):
             self._write(offset, 4, value)
 
+    def _write_wq(self, wq: int, fields: dict[str, int]) -> None:
+        self._write_all(WQCFG.encode(**{"op_config": DSA2.opcap, **fields}), 0x800 + 64 * wq)
+
     @precondition(lambda self: self.model.state == DISABLED)
-    @rule(log=st.sampled_from([None, None, 64, 63, 0xFFFF]), base=st.integers(0, 3), flips=flips)
-    def enable_a_device_with_flaws(self, log: int | None, base: int, flips: list[tuple[int, int]]) -> None:
-        """A good configuration, a few bits of it turned: which rule is broken, and which is told first?"""
-        self.configure()
+    @rule(
+        log=st.sampled_from([None, None, (64, 0), (63, 0), (64, 1), (0xFFFF, 3)]),
+        pasid=st.sampled_from([0, 0, 1, 2, 3]),
+        wq=wq_flaws,
+        group=group_flaws,
+        flawed=one_in_three,
+        limit=st.sampled_from([96, 96, 97, 3, 4]),
+    )
+    def enable_a_device_with_flaws(
+        self, log: tuple[int, int] | None, pasid: int, wq: dict[str, int], group: dict[str, int], flawed: int, limit: int
+    ) -> None:
+        """Which rule is broken, and which of several is told first?"""
+        size = {name: value for name, value in wq.items() if name == "wq_size"}
+        self.configure(size if flawed else {}, group, limit)
         if log is not None:
-            self._write(0xE8, 4, log)
-            self._write(0xE0, 8, (1 << 64) - (base << 16) if base else 0)
-            self._write(0x80, 4, 1 << 13 | 96)
-        for offset, bit in flips:
-            self._write(offset, 4, self.model.get(offset) ^ 1 << bit)
+            self._write(0xE8, 4, log[0])
+            self._write(0x80, 4, 1 << 13 | limit)
+        self._write(0xE0, 8, ((1 << 64) - (log[1] << 12) if log and log[1] else 0) | pasid)
         self._command(Command.ENABLE_DEVICE)
 
     @precondition(lambda self: self.model.state == ENABLED)
-    @rule(wq=st.integers(0, 2), flips=st.lists(st.tuples(st.integers(1, 15), st.integers(0, 31)), max_size=2))
-    def enable_a_wq_with_flaws(self, wq: int, flips: list[tuple[int, int]]) -> None:
-        """The same for a WQ of a device that runs."""
+    @rule(wq=st.integers(0, 2), flaws=wq_flaws)
+    def enable_a_wq_with_flaws(self, wq: int, flaws: dict[str, int]) -> None:
+        """The same for a WQ of a device that runs, whose size cannot change."""
         if self.model.wq_state(wq) == ENABLED:
             self._command(Command.RESET_WQ, 1 << wq)
-        fields: dict[str, Any] = SHARED if wq == 1 else DEDICATED
-        self._write_all(WQCFG.encode(op_config=DSA2.opcap, **fields), 0x800 + 64 * wq)
-        for dword, bit in flips:
-            at = 0x800 + 64 * wq + 4 * dword
-            self._write(at, 4, self.model.get(at) ^ 1 << bit)
+        self._write_wq(wq, (SHARED if wq == 1 else DEDICATED) | flaws)
         self._command(Command.ENABLE_WQ, wq)
+
+    @precondition(lambda self: self.model.state == ENABLED)
+    @rule()
+    def enable_with_a_log(self) -> None:
+        """Restart with an event log, which some WQ options need."""
+        self._command(Command.RESET_DEVICE)
+        self.configure()
+        self._write(0xE8, 4, 64)
+        self._write(0x80, 4, 1 << 13 | 96)
+        self._command(Command.ENABLE_DEVICE)
 
     @precondition(lambda self: self.model.state == ENABLED)
     @rule(wq=st.integers(0, 2), entry=st.integers(0, ENTRIES - 1), limit=st.integers(0, 3))
