@@ -26,7 +26,7 @@ from idxdd.driver.steps import StepsPage
 
 KERNEL, SHARED, DEDICATED = "dsa0/wq0.2", "dsa0/wq0.1", "dsa0/wq0.0"
 WQS = [DEDICATED, SHARED, KERNEL, "dsa0/wq0.3"]
-WHOLE_S = 30.0
+WHOLE_S = 60.0
 MET_S = 2.0
 NOT_NOW = frozenset({"EBUSY", "ENXIO", "EPERM", "EIO", "ENODEV", "ENOENT"})
 

@@ -19,7 +19,7 @@ from idxd_client.errors import IdxdError, Refused
 from idxdctl.options import ask
 from idxdd.control.client import ControlClient, connect
 
-AGAIN_S: Final = 30.0
+AGAIN_S: Final = 120.0
 """A device is whole again, and an idxdd-irq there, within this time."""
 LOOK_S: Final = 0.01
 YOUNG_OF: Final = 0.2
@@ -42,7 +42,7 @@ class Disturber(threading.Thread):
         self._rng = random.Random(seed)
         self._every_s = every_s
         self._stopping = threading.Event()
-        self._connection = connect(socket, 2 * AGAIN_S)
+        self._connection = connect(socket, AGAIN_S)
         self._do: Callable[[], str] = {
             "kill-irq": self._kill_irq,
             "revokes": self._revoke,
@@ -62,9 +62,9 @@ class Disturber(threading.Thread):
     def stop(self) -> None:
         """Returns when it has undone what it did last."""
         self._stopping.set()
-        self.join(3 * AGAIN_S)
+        self.join(2 * AGAIN_S)
         if self.is_alive():
-            self.failure = IdxdError(f"{self.kind}: a request was not answered within {3 * AGAIN_S:g} s")
+            self.failure = IdxdError(f"{self.kind}: a request was not answered within {2 * AGAIN_S:g} s")
 
     def _any(self) -> str:
         return self._rng.choice(self._among)
