@@ -161,7 +161,12 @@ def _places(connection: ControlClient, record: TraceRecord) -> dict[str, Any] | 
     except RequestError as error:
         return {"text": error.text.rpartition(": ")[2]}
     place = answer["places"][0]
-    return {**place, "agent": answer["agent"], "text": _place_text(place, agent=answer["agent"], gone=answer["gone"])}
+    return {
+        **place,
+        "agent": answer["agent"],
+        "gone": answer["gone"],
+        "text": _place_text(place, agent=answer["agent"], gone=answer["gone"]),
+    }
 
 
 def _place_text(place: dict[str, Any], *, agent: bool, gone: bool) -> str:
