@@ -9,7 +9,7 @@ import pytest
 MODELS = Path(__file__).parents[2] / "docs" / "protocols"
 
 
-@pytest.mark.parametrize("model", ["a_bells", "b_grants", "c_gate", "d_adopt", "e_vector", "f_exit"])
+@pytest.mark.parametrize("model", ["a_bells", "b_grants", "c_gate", "d_adopt", "e_vector", "f_exit", "g_revoke", "h_once"])
 def test_the_model_says_what_is_written(model: str) -> None:
     """Every row ends as expected: `ok`, clean or with the counterexample that the rule exists for."""
     done = subprocess.run(
