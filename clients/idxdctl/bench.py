@@ -203,4 +203,4 @@ def bench(
 
 def register(app: typer.Typer) -> None:
     """Its command."""
-    app.command()(bench)
+    app.command("bench", rich_help_panel="Load and measurement")(bench)

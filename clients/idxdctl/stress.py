@@ -93,4 +93,4 @@ def stress(
 
 def register(app: typer.Typer) -> None:
     """Its command."""
-    app.command()(stress)
+    app.command("stress", rich_help_panel="Load and measurement")(stress)
