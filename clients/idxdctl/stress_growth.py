@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,8 @@ class Growth:
             self.samples.append(sample)
 
     def facts(self) -> dict[str, Any]:
-        """First and last after warming up, and the most; and what memory gained an hour by a line through all of these."""
+        """First and last after warming up, and the most; means of memory by quarters of the time, which tell what levels off
+        from what grows; and what it gained an hour, by a line through all of these."""
         if not self.samples:
             return {"pid": self.pid, "samples": 0}
         kept = self.samples[int(len(self.samples) * WARM_UP) :]
@@ -70,6 +72,7 @@ class Growth:
             "first": asdict(kept[0]),
             "last": asdict(kept[-1]),
             "most": most,
+            "quarters_kib": quarters([sample.anonymous_kib for sample in kept]),
             "kib_per_hour": round(3600 * slope([(sample.at_s, sample.anonymous_kib) for sample in kept])),
         }
 
@@ -84,6 +87,14 @@ class Growth:
             for what, key in (("own memory KiB", "anonymous_kib"), ("descriptors", "descriptors"), ("mappings", "mappings"))
         )
         return f"{name} {self.pid}: {changes} in {facts['seconds']:g} s ({facts['samples']} looks)"
+
+
+def quarters(values: list[int]) -> list[int]:
+    """The mean of each; fewer than four values: none."""
+    if len(values) < 4:
+        return []
+    cuts = [len(values) * part // 4 for part in range(5)]
+    return [round(sum(values[start:end]) / (end - start)) for start, end in pairwise(cuts)]
 
 
 def slope(points: list[tuple[float, float]]) -> float:
