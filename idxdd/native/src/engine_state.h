@@ -355,6 +355,7 @@ void injector_free(struct injector *injector);
 
 /* inject.c: each only while `injected` (or rules, or batch_injected) says that there is something */
 RARE bool inject_may_begin(const struct idxdd_engine *e);
+RARE uint32_t inject_rule_of(const struct idxdd_engine *e, const struct context *c); /* at any time */
 RARE enum advance inject_choose(struct idxdd_engine *e, struct portal *p, struct context *c);
 RARE void inject_batch_begins(struct idxdd_engine *e, struct context *c);
 RARE void inject_batch_ends(struct idxdd_engine *e, struct context *c);

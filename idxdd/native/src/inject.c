@@ -161,9 +161,17 @@ static void choose(struct idxdd_engine *e, const struct portal *p, struct contex
         *x = noted;
         x->in_store |= (uint16_t)BIT(rule->what);
         x->by[rule->what] = rule;
+        x->first = x->first ? x->first : rule->id;
         if (c->traced)
             trace_rule(e, c, rule->id);
     }
+}
+
+/* Of a descriptor that ends, traced or not. A Batch's own is forgotten when members were looked at. */
+uint32_t inject_rule_of(const struct idxdd_engine *e, const struct context *c)
+{
+    bool batch = idxdd_opcode(c->op.desc) == OP_BATCH;
+    return e->rules && (!batch || c->why == IDXDD_WHY_RULE) ? e->injector->effects[c - e->context].first : 0;
 }
 
 static void nobody_is_told(struct idxdd_engine *e, struct context *c)
@@ -180,6 +188,7 @@ enum advance inject_choose(struct idxdd_engine *e, struct portal *p, struct cont
     struct effects *x = store_of(e, c);
     choice.count = idxdd_touched(c->op.desc, choice.touched);
     x->in_store = 0;
+    x->first = 0;
     choose(e, p, c, &choice, x);
     c->injected = x->in_store != 0;
     if (!c->injected)

@@ -31,6 +31,7 @@ struct rule_table {
 
 /* What rules have in store for one descriptor. */
 struct effects {
+    uint32_t first;                  /* id of the first rule that acted on the descriptor at work; 0: none */
     uint16_t in_store;               /* bit = enum idxdd_rule_what */
     uint8_t corrupt_operand, corrupt_stage;
     uint8_t flip;

@@ -318,6 +318,7 @@ void error_ended(struct idxdd_engine *e, const struct portal *p, const struct co
         .flags = (uint8_t)((c->in_batch ? IDXDD_TRACE_MEMBER : 0) | (faulted && op->fault_write ? IDXDD_TRACE_FAULT_WRITE : 0)
                            | (c->record_written ? IDXDD_TRACE_RECORD_WRITTEN : 0)),
     };
+    untraced.rule = inject_rule_of(e, c);
     struct trace_notes notes = c->traced ? *notes_of(e, c) : untraced;
     if (!notes.written_ns)
         notes.written_ns = engine_now_ns();
