@@ -106,8 +106,9 @@ comma := ,
 spec: | $(VENV)/.dependencies
 	$(BIN)/python -m idxdd.spec.emit
 
-# Which test provokes which status code, command error and interrupt cause: watched while the device's tests run.
+# What each operation can end with and the test that shows it; which test provokes which status code, command error and interrupt cause: watched while the device's tests run.
 docs: install
+	PYTHONPATH=tests $(BIN)/python tests/operation_report.py
 	PYTHONPATH=tests $(BIN)/pytest -q -n0 -p observed_codes --codes-table docs/device-coverage.md tests/unit/device \
 	  tests/protocol/test_commands.py tests/protocol/test_registers.py tests/unit/native/test_engine.py
 

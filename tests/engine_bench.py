@@ -64,7 +64,7 @@ def _memfd(size: int) -> int:
 class Client:
     """A portal and the memory of its owner. `base` is the owner's address of `memory`."""
 
-    def __init__(self, bench: "Bench", wq: int, pasid: int, *, base: int, size: int) -> None:
+    def __init__(self, bench: "Bench", wq: int, pasid: int, *, base: int, size: int, priv: bool = False) -> None:
         self.bench, self.wq, self.pasid, self.base = bench, wq, pasid, base
         self._fds = [
             _memfd(LAYOUT["portal_client"]),
@@ -85,7 +85,7 @@ class Client:
             self.space.add(base, memory_fd, size)
         self.number, request = bench.engine.portal_add(
             wq, client_fd=client_fd, device_fd=device_fd, doorbell_fd=self.doorbell, wake_fd=self._device_end.fileno(),
-            space=self.space, pasid=pasid,
+            space=self.space, pasid=pasid, priv=priv,
         )  # fmt: skip
         bench.settle(request)
 
@@ -161,9 +161,9 @@ class Bench:
         """Enable it; dedicated, 32 entries, all that is implemented."""
         self.settle(self.engine.wq_enable(wq, **WQ | changes))
 
-    def client(self, wq: int = 0, pasid: int = 2, *, base: int = 0x10000, size: int = 1 << 20) -> Client:
+    def client(self, wq: int = 0, pasid: int = 2, *, base: int = 0x10000, size: int = 1 << 20, priv: bool = False) -> Client:
         """Another portal."""
-        client = Client(self, wq, pasid, base=base, size=size)
+        client = Client(self, wq, pasid, base=base, size=size, priv=priv)
         self._clients.append(client)
         return client
 

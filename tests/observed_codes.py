@@ -45,11 +45,11 @@ SUCCESSES = frozenset(
 )
 REASONS: dict[type[IntEnum] | type[IntFlag], dict[int, str]] = {
     CompletionStatus: {
-        **dict.fromkeys(range(0x29, 0x2F), "inter-domain operations are not in OPCAP"),
+        **dict.fromkeys(range(0x29, 0x2F), "profile dsa2-interdomain: docs/operation-coverage.md"),
         CompletionStatus.TRANSLATION_FAIL: "no paging service that could fail",
         CompletionStatus.TRAFFIC_CLASS_CONF: "every traffic class is mapped",
     },
-    CmdErr: dict.fromkeys((CmdErr.INVAL_IDPT_IDX, CmdErr.NO_IDPT_HANDLE), "commands 15 and 16 are not in CMDCAP"),
+    CmdErr: dict.fromkeys((CmdErr.INVAL_IDPT_IDX, CmdErr.NO_IDPT_HANDLE), "profile dsa2-interdomain: tests/unit/device/test_device_domains.py"),
     InterruptCause: {},
 }
 """Why nothing can provoke a code on this device."""
