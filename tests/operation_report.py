@@ -4,7 +4,7 @@ from pathlib import Path
 
 from operation_statuses import CASES, LIMITED, REPORTED, applicable
 
-from idxdd.spec.codes import CompletionStatus, Opcode
+from idxdd.spec.codes import CompletionStatus, Flag, Opcode
 
 STATUSES = "tests/property/test_operation_statuses.py::test_status"
 LIMITS = "tests/property/test_engine_rules.py::test_limit"
@@ -21,8 +21,9 @@ def cell(opcode: Opcode, status: CompletionStatus) -> str:
     """R: told by a record; r: told to SWERR or the event log; L: shown by a limit of the operation; nothing: cannot happen."""
     if status not in applicable(opcode):
         return ""
-    if any(case.opcode is opcode and case.status is status for case in CASES):
-        return "r" if status in REPORTED else "R"
+    for case in CASES:
+        if case.opcode is opcode and case.status is status:
+            return "r" if status in REPORTED or case.flags == Flag.CR_TCS else "R"
     assert (opcode, status) in LIMITED, f"{opcode.name}: no test for {status.name}"
     return "L"
 
