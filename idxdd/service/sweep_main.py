@@ -1,8 +1,12 @@
 """`idxdd sweep` for people and programs: one line a run while it goes on, JSON, exit status."""
 
 import argparse
+import contextlib
 import json
 import shutil
+import signal
+from collections.abc import Iterator
+from types import FrameType
 
 from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
@@ -10,7 +14,7 @@ from idxdd.device.faults import BadRule
 from idxdd.service.notify import fail
 from idxdd.service.sweep import CannotSweep, Options, Outcome, Sweep, templates
 
-INTERRUPTED = 130
+ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -31,7 +35,8 @@ def run(given: argparse.Namespace) -> int:
     serve += [word for device in given.device or () for word in ("--device", device)]
     serve += [] if given.spin_us is None else ["--spin-us", str(given.spin_us)]
     sweep = Sweep(Options(tuple(command), chosen, given.timeout, given.max_runs, given.stop, given.strict, daemon=tuple(serve)))
-    code = _sweep(sweep, table=given.json != "-")
+    with _ended_in_order():
+        code = _sweep(sweep, table=given.json != "-")
     if given.json is not None and sweep.normal is not None:
         text = json.dumps(sweep.document(), indent=2)
         if given.json == "-":
@@ -44,6 +49,21 @@ def run(given: argparse.Namespace) -> int:
                 fail(f"sweep: {given.json}: {error.strerror}")
                 return ExitCode.FAILED
     return code
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a sweep as Ctrl-C does: with the run under way and its daemon."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, end) for number in ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sweep(sweep: Sweep, *, table: bool) -> int:
@@ -60,10 +80,10 @@ def _sweep(sweep: Sweep, *, table: bool) -> int:
     except ControlError as error:
         fail(f"sweep: {error}")
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         sweep.complete = False
         fail(f"sweep: interrupted after {len(sweep.outcomes)} runs")
-        return INTERRUPTED
+        return 128 + (ended.args[0] if ended.args else signal.SIGINT)
     bad = [outcome for outcome in sweep.outcomes if sweep.is_bad(outcome)]
     if table:
         print(_summary(sweep, bad))
