@@ -26,8 +26,8 @@ PYTHON = {
     "status 0x05 BATCH_FAIL, 1 processed, member 0: memfill status 0x13 XFER_ERANGE\n",
 }
 """What each prints; None: numbers of its own."""
-ELSEWHERE = {"demo.py"}
-"""Tested with its kills in test_client.py."""
+ELSEWHERE = {"demo.py", "careless.py"}
+"""Tested with its kills in test_client.py; and, since it crashes on purpose, in test_sweep.py."""
 
 
 @pytest.mark.parametrize("name", PYTHON)
