@@ -182,6 +182,10 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import signal
+
+    # As SIGTERM until the daemon takes both: Python's KeyboardInterrupt is lost where exceptions are ignored, as in a finalizer
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         resolved = _resolve(options)
         chosen = resolved.settings(ready_fd=options.ready_fd, parent_dies=options.die_with_parent)
@@ -191,8 +195,6 @@ def _serve(options: argparse.Namespace) -> int:
     except BadSetting as error:
         fail(str(error))
         return ExitCode.USAGE
-    except KeyboardInterrupt:  # before the daemon took the signals
-        return 130
 
 
 def _daemon(chosen: Settings, again: Callable[[], Resolved]) -> int:

@@ -54,7 +54,7 @@ def test_a_dead_daemon_is_noticed(daemon: RunningDaemon, session: str) -> None:
         assert client.stdout is not None
         assert client.stdout.readline() == "ready\n"
         daemon.kill()
-        out, err = client.communicate(timeout=5)
+        out, err = client.communicate(timeout=30)
     assert (client.returncode, out) == (0, "ok\n"), err
     daemon.start()  # removes what its predecessor left
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from daemons import RunningDaemon, alive, child_pids
 from daemons import daemon as daemon  # the fixture
-from waiting import wait_until
+from waiting import Lateness, wait_until
 
 import idxd_client
 from idxdd.control import wire
@@ -82,10 +82,11 @@ def test_a_killed_daemon_takes_idxdd_irq_along_and_the_next_one_sweeps(instance:
     irq = daemon.irq_pid()
     daemon.kill()
     assert not alive(irq)
-    started = time.monotonic()
-    with pytest.raises(DeviceGone):
-        client.request("list")
-    assert time.monotonic() - started < 1
+    with Lateness() as late:
+        started = time.monotonic()
+        with pytest.raises(DeviceGone):
+            client.request("list")
+        assert time.monotonic() - started < late.limit(1)
     left = names.names_left(instance)
     assert left
     again = RunningDaemon(instance, tmp_path).start()
@@ -471,9 +472,10 @@ def test_a_client_that_stays_inside_the_gate_is_fenced(daemon: RunningDaemon) ->
         device = mmap.mmap(fds[1], 4096, prot=mmap.PROT_READ)
         words = Words(page), Words(device)
         words[0].store32(LAYOUT["portal_client.in_submit"], 1)
-        started = time.monotonic()
-        other.request("disable_wq", wq="dsa0/wq0.2")
-        assert time.monotonic() - started < 5
+        with Lateness() as late:
+            started = time.monotonic()
+            other.request("disable_wq", wq="dsa0/wq0.2")
+            assert time.monotonic() - started < late.limit(2)
         wait_until(lambda: words[1].load32(LAYOUT["portal_device.fenced"]) == 1, 5, "the channel is fenced")
         assert words[1].load32(LAYOUT["portal_device.closed"]) == Closed.REVOKED
         other.request("enable_wq", wq="dsa0/wq0.2")
@@ -650,8 +652,8 @@ def test_it_is_quick_to_start_and_idle_when_idle(daemon: RunningDaemon, kind: st
     irq = daemon.irq_pid()
     before = cpu_s(daemon.pid) + cpu_s(irq)
     started = time.monotonic()
-    wait_until(lambda: time.monotonic() - started > 2, 5)
-    assert cpu_s(daemon.pid) + cpu_s(irq) - before < 0.2
+    wait_until(lambda: time.monotonic() - started > 1, 5)
+    assert cpu_s(daemon.pid) + cpu_s(irq) - before < 0.1
 
 
 def cpu_s(pid: int) -> float:

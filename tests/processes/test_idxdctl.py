@@ -1,11 +1,11 @@
 """idxdctl as a user runs it: a process of its own against a real daemon; one line and an exit code when it fails."""
 
+import ast
 import json
 import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import crc32c
 import pytest
 from daemons import RunningDaemon
 from daemons import daemon as daemon  # the fixture
+from waiting import wait_until
 
 import idxd_client
 from idxdctl.copying import Copy, Worker
@@ -126,12 +127,24 @@ def test_a_killed_client_is_replaced_behind_what_it_wrote(daemon: RunningDaemon,
 
 
 def test_list_is_quick(daemon: RunningDaemon) -> None:
-    """0.5 s on a quiet machine, in CPU time here: heavy imports belong to the commands that need them."""
-    before = os.times()
-    assert run(daemon, "list").returncode == 0
-    after = os.times()
-    spent_s = after.children_user - before.children_user + after.children_system - before.children_system
-    assert spent_s < 0.5
+    """Heavy imports belong to the commands that need them. CPU time, against what any typer program takes on this machine."""
+
+    def cpu_s(command: list[str]) -> float:
+        before = os.times()
+        subprocess.run(command, env={**os.environ, "IDXDD_SOCKET": daemon.socket}, capture_output=True, check=True, timeout=60)
+        after = os.times()
+        return after.children_user - before.children_user + after.children_system - before.children_system
+
+    told = "import sys; from idxdctl.main import app; app(['list'], standalone_mode=False); print(sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", told], env={**os.environ, "IDXDD_SOCKET": daemon.socket}, capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    heavy = {"numpy", "asyncio", "rich.console", "rich.progress", "ctypes", "idxd_client", "idxdd.testing", "idxdd.device"}
+    assert not heavy & set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    bare = [sys.executable, "-c", "import typer, msgpack; typer.main.get_command(typer.Typer(callback=print))"]
+    rounds = [(cpu_s([sys.executable, "-m", "idxdctl.main", "list"]), cpu_s(bare)) for _ in range(3)]
+    assert min(own / max(other, 0.01) for own, other in rounds) < 3, rounds
 
 
 Failing = Callable[..., None]
@@ -200,12 +213,10 @@ def test_a_daemon_that_dies_ends_a_copy_with_a_named_error(daemon: RunningDaemon
         daemon.socket,
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as copy:
-        deadline = time.monotonic() + 10
         with daemon.connect() as client:
-            while not any(wq["bytes"] for wq in client.request("stats")[0]["wqs"]):
-                assert time.monotonic() < deadline
+            wait_until(lambda: any(wq["bytes"] for wq in client.request("stats")[0]["wqs"]), 60, "it is at work")
         daemon.kill()
-        stdout, stderr = copy.communicate(timeout=20)
+        stdout, stderr = copy.communicate(timeout=60)
     assert (copy.returncode, stdout) == (ExitCode.DAEMON_ABSENT, "")
     # A worker that had not connected yet when the other one was at work already finds no daemon at all.
     assert any(said in stderr for said in ("gone", "went away", "closed", "no daemon at")), stderr

@@ -16,7 +16,7 @@ from child import Child
 from daemons import RunningDaemon, alive
 from daemons import daemon as daemon  # the fixture
 from neighbour import KERNEL, SHARED, held, unbalanced, unharmed
-from waiting import wait_until
+from waiting import Lateness, wait_until
 
 import idxd_client
 from idxd_client import DaemonAbsent, Descriptor, DeviceGone, IdxdError, wait_all, wait_any
@@ -26,8 +26,7 @@ TESTS = Path(__file__).parents[1]
 SEED = 20_260_501
 ROUNDS = 60
 NOTICED_S = 1.0
-SLACK_S = 1.0
-"""Two loaded cores: noticing takes less than NOTICED_S, being run again may take longer."""
+"""A dead daemon is noticed within this, and what the machine needs to run who notices."""
 
 
 # ---- clients ------------------------------------------------------------------------------------------------------------
@@ -341,7 +340,7 @@ def test_a_killed_idxdd_ends_every_kind_of_wait(daemon: RunningDaemon) -> None:
             "control call": conn.list,
             "open": lambda: other.open(SHARED),
         }
-        with running(waits) as ended:
+        with Lateness() as late, running(waits) as ended:
             time.sleep(0.2)  # so that most of them sleep by now; whichever does not is as good a case
             assert ended == {}
             killed = time.monotonic()
@@ -349,7 +348,7 @@ def test_a_killed_idxdd_ends_every_kind_of_wait(daemon: RunningDaemon) -> None:
         assert set(ended) == set(waits)
         for name, (when, error) in ended.items():
             assert isinstance(error, DeviceGone), (name, error)
-            assert when - killed < NOTICED_S + SLACK_S, name
+            assert when - killed < late.limit(NOTICED_S), name
         assert not alive(irq)
         left = set(names.names_left(daemon.instance))
         with pytest.raises(DaemonAbsent):

@@ -17,7 +17,7 @@ from raw_client import RawClient
 TESTS = Path(__file__).parents[1]
 LONG = os.environ.get("IDXDD_STRESS") == "long"
 SUBMISSIONS_LONG = 1_000_000
-SECONDS, SECONDS_LONG = 4.0, 900.0
+SECONDS, SECONDS_LONG = 2.5, 900.0
 BELT_S = 0.2
 """Shorter than any belt: the engine's is 1 s, a client's 0.25 s."""
 
@@ -30,7 +30,7 @@ from idxd_client import Descriptor
 socket, wq, seed, total, seconds, belt = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:])
 rng = random.Random(seed)
 clock, choice = time.monotonic, rng.random
-sent = rounds = late = 0
+sent = rounds = late = hiccups = 0
 slowest = 0.0
 
 def user(portal):
@@ -77,7 +77,8 @@ with idxd_client.connect(socket) as conn, conn.open(wq) as queue:
             pause = clock() + choice() * 30e-6
             while clock() < pause:
                 pass
-print(sent, rounds, late, f"{slowest:.4f}", resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, flush=True)
+            hiccups += clock() - pause > belt  # nobody waited for a bell: the machine did not run us
+print(sent, rounds, late, hiccups, f"{slowest:.4f}", resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, flush=True)
 """
 
 
@@ -97,9 +98,11 @@ def sleepers(daemon: RunningDaemon, wqs: list[str], total: int, seconds: float) 
         for wq, child in zip(wqs, children, strict=True):
             answer = child.line()
             assert answer, f"{wq}: a wake-up was lost"
-            sent, rounds, late, slowest, slept = answer.split()
+            sent, rounds, late, hiccups, slowest, slept = answer.split()
             # A loaded machine may keep one process from running for long; a lost bell shows again and again.
-            assert int(late) <= int(rounds) // 1000 + 2, f"{wq}: {late} of {rounds} rounds took a belt, the slowest {slowest} s"
+            assert int(late) <= int(rounds) // 1000 + 2 + 10 * int(hiccups), (
+                f"{wq}: {late} of {rounds} rounds took a belt, the slowest {slowest} s"
+            )
             assert int(slept) > int(rounds) // 100, f"{wq}: the client slept {slept} times in {rounds} rounds"
             assert child.finish() == 0
             sent_all += int(sent)
