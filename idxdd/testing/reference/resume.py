@@ -61,6 +61,12 @@ def _onwards(wanted: Descriptor, opcode: Opcode, record: bytes, done: int) -> De
             changes |= _rotated(wanted, done, "pattern_lower")
         case Opcode.COMPVAL:
             changes |= _rotated(wanted, done, "pattern")
+        case Opcode.INTER_DOMAIN_FILL if wanted.flags & OpFlag.FILL_PATTERN16:
+            changes |= _rotated(wanted, done, "operand1", "pattern_upper")
+        case Opcode.INTER_DOMAIN_FILL:
+            changes |= _rotated(wanted, done, "operand1")
+        case Opcode.INTER_DOMAIN_COMPVAL:
+            changes |= _rotated(wanted, done, "operand2")
         case Opcode.CR_DELTA:
             written = DeltaRecord.unpack(record).delta_rec_size
             changes["delta_addr"] = _value(wanted, "delta_addr") + written
