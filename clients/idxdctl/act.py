@@ -17,6 +17,7 @@ from idxdd.control.exitcodes import ExitCode
 
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="For example dsa0.")]
 POLL_S = 0.002
+RECOVERY_S = 0.5
 
 
 class HaltType(StrEnum):
@@ -61,12 +62,16 @@ def halt(
         before = time.monotonic()
         answer = ask(connection, "halt", device=device, reset_type=kind.value)
         back = _waited(connection, device, enabled if kind is HaltType.SOFTWARE else frozenset(), before + wait)
+        if kind is HaltType.FLR and wait:  # a driver with the option "flr" resets the function itself
+            back = _waited(connection, device, frozenset({device}), time.monotonic() + min(wait, RECOVERY_S))
     took_ms = round(1e3 * (time.monotonic() - before), 1)
     lost = sorted(enabled - back)
     if json:
         print_json("halt", answer | {"took_ms": took_ms, "enabled_again": sorted(back), "not_enabled_again": lost})
     elif kind is HaltType.SOFTWARE and not lost:
         say(f"{device}: halted (software); the driver enabled {', '.join(sorted(back))} again within {took_ms} ms")
+    elif kind is not HaltType.SOFTWARE and back:
+        say(f"{device}: halted ({kind.value}); the driver had it reset, and enabled {', '.join(sorted(back))} again")
     elif kind is not HaltType.SOFTWARE:
         say(f"{device}: halted ({kind.value}); " + AFTER_HALT[kind].format(device))
     if kind is HaltType.SOFTWARE and wait and lost:
@@ -74,7 +79,7 @@ def halt(
 
 
 def _waited(connection: ControlClient, device: str, wanted: frozenset[str], until: float) -> frozenset[str]:
-    """What of the device is enabled, as soon as all that is wanted is; nothing wanted: as soon as nothing is. Or time is over."""
+    """What of the device is enabled, as soon as all that is wanted is (nothing: as soon as nothing is), or time is over."""
     while True:
         now = _enabled(connection, device)
         if (wanted <= now if wanted else not now) or time.monotonic() >= until:

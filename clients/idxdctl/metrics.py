@@ -41,7 +41,8 @@ def metrics(
     """Counters in Prometheus's text format.
 
     By work queue, operation, status and client's user; of devices, the engine and idxdd-irq. The daemon can serve them
-    itself: `idxdd serve --metrics-listen 127.0.0.1:9464`, or a path (setting metrics.listen). --listen serves them from this process.
+    itself: `idxdd serve --metrics-listen 127.0.0.1:9464`, or a path (setting metrics.listen); --listen serves them from
+    this process.
     """
     if listen is None:
         with connect(socket) as connection:
@@ -66,7 +67,7 @@ def samples(text: str) -> list[dict[str, Any]]:
 
 
 def _plain(label: str) -> str:
-    return re.sub(r"\\(.)", lambda escaped: "\\n" if escaped[1] == "n" else escaped[1], label)
+    return re.sub(r"\\(.)", lambda escaped: "\n" if escaped[1] == "n" else escaped[1], label)
 
 
 def serve(path: str, daemon: str | None) -> None:

@@ -15,7 +15,14 @@ from idxdd.control.client import connect
 from idxdd.control.exitcodes import ExitCode
 
 COMMAND_CHARACTERS_MAX = 40
-PORTAL_COUNTERS = {"accepted": "descriptors", "completed": "done", "retries": "retries", "interrupts": "interrupts"}
+PORTAL_COUNTERS = {
+    "accepted": "descriptors",
+    "completed": "done",
+    "bytes": "bytes",
+    "retries": "retries",
+    "errors": "errors",
+    "interrupts": "interrupts",
+}
 """Of a client: the sums of what its portals count."""
 
 

@@ -60,32 +60,81 @@ def _live(connection: ControlClient, interval: float) -> None:
 
 
 def _text(found: dict[str, Any]) -> str:
-    wqs = [
+    parts = [_head(found), _wq_table(found["wqs"])]
+    if len(found["groups"]) > 1:
+        parts.append(_group_table(found["groups"]))
+    parts.append(_client_table(found["clients"]))
+    return "\n\n".join(parts)
+
+
+def _head(found: dict[str, Any]) -> str:
+    irq, count = found["irq"], len(found["clients"])
+    head = f"over {found['seconds']:.2f} s  clients {count}  idxdd-irq {irq['pid']} (restarted {irq['restarts']} times)"
+    return "\n".join([head, *(_device(device) for device in found["devices"])])
+
+
+def _device(device: dict[str, Any]) -> str:
+    counted = ("commands", "faults", "errors", "errors_lost", "causes", "resets")
+    told = "  ".join(f"{name.replace('_', ' ')} {device[name]}" for name in counted if name in device)
+    return f"{device['name']}: {device['wqs_enabled']} work queues enabled  {told}"
+
+
+def _wq_table(wqs: list[dict[str, Any]]) -> str:
+    rows = [
         (
             wq["wq"],
+            "-" if wq["group"] is None else wq["group"],
             f"{wq['completed_per_s']:.0f}",
             f"{format_size(wq['bytes_per_s'])}/s",
-            wq["occupancy"],
+            f"{wq['occupancy']}/{wq['size']}",
             f"{wq['retries_per_s']:.0f}",
-            wq["faults"],
-            wq["errors"],
+            f"{wq['faults_per_s']:.0f}",
+            f"{wq['errors_per_s']:.0f}",
             f"{wq['interrupts_per_s']:.0f}",
             wq["portals"],
         )
-        for wq in found["wqs"]
+        for wq in wqs
     ]
-    header = ("wq", "ops/s", "bytes/s", "occupancy", "retries/s", "faults", "errors", "interrupts/s", "portals")
-    clients = [
-        (client["pasid"], client["pid"], client["user"], " ".join(client["wqs"]) or "-", f"{client['completed_per_s']:.0f}",
-         client["retries"], format_size(client["buffer_bytes"]), client["command"])
-        for client in sorted(found["clients"], key=lambda client: -client["completed_per_s"])[:CLIENTS_SHOWN_MAX]
-    ]  # fmt: skip
-    hidden = len(found["clients"]) - len(clients)
-    irq = found["irq"]
-    head = f"{', '.join(device['name'] for device in found['devices'])}  over {found['seconds']:.2f} s  "
-    head += f"clients {len(found['clients'])}  idxdd-irq {irq['pid']} (restarted {irq['restarts']} times)"
-    shown = table(("pasid", "pid", "user", "wqs", "ops/s", "retries", "buffers", "command"), clients, left=4)
-    return "\n\n".join([head, table(header, wqs), shown]) + (f"\n... and {hidden} more" if hidden else "")
+    header = ("wq", "group", "ops/s", "bytes/s", "occupancy", "retries/s", "faults/s", "errors/s", "interrupts/s", "portals")
+    return table(header, rows)
+
+
+def _group_table(groups: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            group["group"],
+            group["wqs"],
+            f"{group['completed_per_s']:.0f}",
+            f"{format_size(group['bytes_per_s'])}/s",
+            group["occupancy"],
+            f"{group['retries_per_s']:.0f}",
+        )
+        for group in groups
+    ]
+    return table(("group", "wqs", "ops/s", "bytes/s", "occupancy", "retries/s"), rows)
+
+
+def _client_table(clients: list[dict[str, Any]]) -> str:
+    busiest = sorted(clients, key=lambda client: (-client["completed_per_s"], client["pasid"]))
+    rows = [
+        (
+            client["pasid"],
+            client["pid"],
+            client["user"],
+            " ".join(client["wqs"]) or "-",
+            f"{client['completed_per_s']:.0f}",
+            f"{format_size(client['bytes_per_s'])}/s",
+            f"{client['retries_per_s']:.0f}",
+            f"{client['errors_per_s']:.0f}",
+            f"{client['interrupts_per_s']:.0f}",
+            format_size(client["buffer_bytes"]),
+            client["command"],
+        )
+        for client in busiest[:CLIENTS_SHOWN_MAX]
+    ]
+    header = ("pasid", "pid", "user", "wqs", "ops/s", "bytes/s", "retries/s", "errors/s", "interrupts/s", "buffers", "command")
+    hidden = len(clients) - len(rows)
+    return table(header, rows, left=4) + (f"\n... and {hidden} more" if hidden else "")
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ from idxdd.service.portals import CHANNEL_SIZE
 from idxdd.service.tasks import Refused
 from idxdd.spec.codes import WqMode
 from idxdd.spec.layout import Register, Table
-from idxdd.spec.registers import REGISTERS, TABLES, WQCAP, WQCFG
+from idxdd.spec.registers import GRPCFG, REGISTERS, TABLES, WQCAP, WQCFG
 
 if TYPE_CHECKING:
     from idxdd.service.daemon import Daemon
@@ -167,10 +167,19 @@ def _configured(device: Device) -> list[int]:
     return [wq for wq in range(device.registers.read(WQCAP).num_wqs) if device.registers.get(WQCFG.wq_size, wq)]
 
 
+def _group_of(device: Device, wq: int) -> int | None:
+    groups = range(device.profile.groups)
+    return next((group for group in groups if device.registers.get(GRPCFG.wqs, group) >> wq & 1), None)
+
+
 def _wq(daemon: "Daemon", device: Device, wq: int) -> dict[str, Any]:
     number = device.index * WQS_PER_DEVICE + wq
     base, words = _DEVICE_WQ + number * _DEVICE_WQ_STRIDE, daemon.published
-    counters: dict[str, Any] = {"wq": f"dsa{device.index}/wq{device.index}.{wq}"}
+    counters: dict[str, Any] = {
+        "wq": f"dsa{device.index}/wq{device.index}.{wq}",
+        "group": _group_of(device, wq),
+        "size": device.registers.get(WQCFG.wq_size, wq),
+    }
     for name, offset, size in _WQ_COUNTERS:
         counters[name] = words.load64(base + offset) if size == 8 else words.load32(base + offset)
     counters["wq_thread_runs"] = daemon.published_driver.load64(_DRIVER_WQ + number * _DRIVER_WQ_STRIDE + _WQ_RUNS)

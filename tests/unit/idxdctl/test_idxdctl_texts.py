@@ -10,8 +10,9 @@ from idxdctl import doctor
 from idxdctl.accfg import status_text
 from idxdctl.completion import SHELLS, commands
 from idxdctl.main import app
-from idxdctl.metrics import _escaped
+from idxdctl.metrics import samples
 from idxdctl.rates import rates
+from idxdd.service.metrics import _family
 
 SHIPPED = Path(__file__).parents[3] / "clients" / "completions"
 
@@ -46,8 +47,12 @@ def test_every_command_has_help() -> None:
 
 
 def test_labels_are_escaped() -> None:
-    """A user's name must not end a line of the metrics."""
-    assert _escaped('a"b\\c\nd') == 'a\\"b\\\\c\\nd'
+    """A name must not end a line of the metrics; who reads them gets the name back."""
+    text = _family("idxdd_x", "counter", "X.", [({"name": 'a"b\\c\nd}', "other": "e"}, 7), ({}, 1.5)])
+    assert len(text.splitlines()) == 4
+    first, second = samples(text)
+    assert first == {"name": "idxdd_x", "labels": {"name": 'a"b\\c\nd}', "other": "e"}, "value": 7.0}
+    assert second == {"name": "idxdd_x", "labels": {}, "value": 1.5}
 
 
 def test_cmd_status_has_a_name_and_a_text() -> None:
@@ -80,9 +85,9 @@ def test_the_doctor_looks_where_it_is_told(tmp_path: Path) -> None:
 
 
 def _counted(generation: int, completed: int) -> dict[str, object]:
-    names = ("accepted", "completed", "bytes", "retries", "faults", "errors", "interrupts")
-    wq = {"wq": "dsa0/wq0.0", **dict.fromkeys(names, completed)}
-    return {"generation": generation, "devices": [], "wqs": [wq], "clients": [], "irq": {}, "engine": {}}
+    names = ("accepted", "completed", "aborted", "bytes", "retries", "faults", "errors", "interrupts", "occupancy")
+    wqs = [{"wq": f"dsa0/wq0.{n}", "group": group, **dict.fromkeys(names, completed)} for n, group in enumerate((1, 1, None))]
+    return {"generation": generation, "devices": [], "wqs": wqs, "clients": [], "irq": {}, "engine": {}}
 
 
 def test_rates_are_of_the_interval_and_of_one_generation() -> None:
@@ -90,3 +95,9 @@ def test_rates_are_of_the_interval_and_of_one_generation() -> None:
     assert rates(_counted(1, 100), _counted(1, 150), 0.5)["wqs"][0]["completed_per_s"] == 100.0
     assert rates(_counted(1, 1000), _counted(2, 50), 0.5)["wqs"][0]["completed_per_s"] == 100.0
     assert rates(_counted(1, 100), _counted(1, 150), 0.0)["wqs"][0]["completed_per_s"] == 0.0
+
+
+def test_groups_are_the_sums_of_their_work_queues() -> None:
+    """A WQ without a group is in none."""
+    (group,) = rates(_counted(1, 100), _counted(1, 150), 0.5)["groups"]
+    assert (group["group"], group["wqs"], group["completed_per_s"], group["occupancy"]) == ("dsa0/group0.1", 2, 200.0, 300)
