@@ -131,7 +131,8 @@ ROUNDS ?= 5
 bench: install
 	$(BIN)/python -m bench --rows "$(ROWS)" --rounds $(ROUNDS)
 
-# The long forms: 3 million submissions at the edge of sleep, 20 seeds of many clients with kills. IDXDD_STRESS_SEED=n: one seed.
+# The long forms, within ten minutes: 3 million submissions at the edge of sleep, 5 million descriptors of 32 clients on two devices
+# with every disturbance, idxdd-irq killed at each numbered step, many clients with kills. IDXDD_STRESS_SEED=n repeats a seed.
 stress: export IDXDD_STRESS := long
 stress: install
 	$(BIN)/pytest -q -s -n 0 tests/processes/test_wakeups.py tests/stress

@@ -37,7 +37,7 @@ PROVOKED = {
              "state.device.state", "state.device.enabled_bitmap", "state.device.evl_entries"),
     "kill": ("state.version", "state.generation", "published.layout_version", "published.generation", "channel.adopt"),
     "linger": ("link.ask.fence", "link.ask.fenced", "state.channel.fence_step"),
-    "flood": ("state.device.swerr", "mmio.SWERR"),
+    "flood": ("state.device.swerr", "mmio.SWERR", "link.event"),
     "configure": ("state.config",),
 }  # fmt: skip
 """What leads to which points, by the beginning of their names."""
@@ -143,6 +143,7 @@ class Sweep(threading.Thread):
         with contextlib.suppress(ProcessLookupError):
             os.kill(irq_pid(self._control), signal.SIGKILL)
             self.counted["kill-irq"] += 1
+        ask(self._control, "list")  # one of its successors has adopted the device
 
     def _linger(self) -> None:
         """A client inside the gate when it is closed: it is fenced."""

@@ -38,7 +38,7 @@ def test_two_devices_under_load_and_disturbed(instance: str, tmp_path: Path) -> 
     devices = [argument for _ in range(DEVICES) for argument in ("--device", "dsa2")]
     daemon = RunningDaemon(instance, tmp_path, *devices).start()
     try:
-        plan = Plan(CLIENTS, DESCRIPTORS, SECONDS, SEED, frozenset(KINDS), every_s=0.4, timeout_s=60)
+        plan = Plan(CLIENTS, DESCRIPTORS, SECONDS, SEED, frozenset(KINDS), every_s=2.0 if LONG else 0.4, timeout_s=60)
         found = Stress(plan, daemon.socket).run()
         print(f"{plan.command()}: {found.finished} descriptors in {found.seconds:.0f} s, {dict(found.events)}")
         assert not found.failures, "\n".join([*found.failures, plan.command(), told(daemon)])
