@@ -16,6 +16,7 @@ from bench import (
     measure_device,
     measure_irq,
     measure_moves,
+    measure_operating,
     measure_operations,
     measure_starts,
     measure_trips,
@@ -41,6 +42,7 @@ MEASURES: dict[str, Measure] = {
     "channel": measure_crowds.channel,
     "irq": measure_irq.irq,
     "idle": measure_crowds.idle,
+    "operating": measure_operating.operating,
     "start": measure_starts.starts,
     "crowd": measure_crowds.crowds,
 }
