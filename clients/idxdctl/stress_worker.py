@@ -150,6 +150,8 @@ class Worker:
             except Refused as refused:
                 if refused.code not in NOT_NOW:
                     raise
+                if refused.code == "EBUSY":  # somebody else's turn, and others wait, too
+                    deadline = time.monotonic() + self._job.timeout_s
                 if time.monotonic() > deadline:
                     raise InVain(f"no work queue let us in for {self._job.timeout_s:g} s: {refused}") from None
             time.sleep(BACK_S)
