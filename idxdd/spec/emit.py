@@ -14,8 +14,9 @@ from pathlib import Path
 
 from idxdd.spec import codes, limits
 from idxdd.spec.layout import Field, Layout, PciRegister, Record, Register, Table
+from idxdd.spec.pci import PCI_CONFIG
 from idxdd.spec.records import RECORDS, CompletionRecord, Descriptor
-from idxdd.spec.registers import CAPABILITIES, DUMMY_PORTAL_OFFSET, PCI_CONFIG, PERFMON, REGISTERS, TABLES
+from idxdd.spec.registers import CAPABILITIES, DUMMY_PORTAL_OFFSET, PERFMON, REGISTERS, TABLES
 
 CODES: dict[str, type[Enum]] = {
     "OPCODE": codes.Opcode,

@@ -28,6 +28,7 @@ from idxdd.spec.layout import (
     u8,
     u32,
 )
+from idxdd.spec.pci import PCI_CONFIG
 from idxdd.spec.records import RECORDS, CompletionRecord, CrcRecord, Descriptor, MemmoveDescriptor, view
 from idxdd.spec.registers import (
     EVLCFG,
@@ -37,7 +38,6 @@ from idxdd.spec.registers import (
     INTCAUSE,
     OFFSETS,
     OPCAP,
-    PCI_CONFIG,
     PERFMON,
     REGISTERS,
     SWERR,

@@ -11,6 +11,7 @@ import pytest
 from idxdd.spec import codes, limits
 from idxdd.spec.codes import Command, CompletionStatus, DriverStatus, Opcode
 from idxdd.spec.layout import Field, PciRegister, Record, Register, Table
+from idxdd.spec.pci import PCI_CONFIG
 from idxdd.spec.records import RECORDS, VIEWS, CompletionRecord, Descriptor, EventLogEntry
 from idxdd.spec.registers import (
     CAPABILITIES,
@@ -22,7 +23,6 @@ from idxdd.spec.registers import (
     GRPCFG,
     INTCAUSE,
     MSIXPERM,
-    PCI_CONFIG,
     PERFMON,
     REGISTERS,
     SWERR,
