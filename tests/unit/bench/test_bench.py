@@ -115,6 +115,11 @@ def test_the_rows_promise_what_the_issue_does() -> None:
         "reinit": ("less", 20.0),
         "irq-restart": ("less", 1.0),
         "idle": ("less", 0.3),
+        "rss": ("less", 60.0),
+        "connections": ("less", 50.0),
+        "connections-cpu": ("less", 0.3),
+        "question": ("less", 200.0),
+        "load": ("less", 100.0),
         "serve": ("less", 0.5),
         "list": ("less", 0.5),
         "crowd": ("more", 0.5),
@@ -231,3 +236,13 @@ def test_the_program_starts_as_the_makefile_starts_it() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert all(group in done.stdout for group in program.MEASURES)
+
+
+def test_an_interval_holds_what_pairs_scatter_around() -> None:
+    """Ratios multiply: 2 and 1/2 are as far from 1; more scatter, a wider interval."""
+    mean, low, high = measure_watching.interval([2.0, 0.5] * 15)
+    assert mean == pytest.approx(1.0)
+    assert low * high == pytest.approx(1.0)
+    assert low < 0.9 < 1.1 < high
+    mean, low, high = measure_watching.interval([0.5 + 0.001 * i for i in range(30)])
+    assert 0.5 < low < mean < high < 0.53
