@@ -20,6 +20,7 @@ from bench import (
     measure_operations,
     measure_starts,
     measure_trips,
+    measure_watching,
     report,
 )
 from bench.instance import BenchFailed, Instance, Programs, build
@@ -43,6 +44,7 @@ MEASURES: dict[str, Measure] = {
     "irq": measure_irq.irq,
     "idle": measure_crowds.idle,
     "operating": measure_operating.operating,
+    "watching": measure_watching.watching,
     "start": measure_starts.starts,
     "crowd": measure_crowds.crowds,
 }

@@ -67,6 +67,8 @@ ROWS = (
     Row("connections-cpu", "operating", "the same: CPU of both processes", "%", better="less", target=0.3),
     Row("question", "operating", "control round trip, p50", "µs", better="less", target=200.0),
     Row("load", "operating", "a configuration of 8 work queues, disabled to enabled", "ms", better="less", target=100.0),
+    Row("top", "watching", "4 KiB moves while `idxdctl top` looks, against without", "×", target=0.98),
+    Row("trace", "watching", "4 KiB moves while every descriptor is traced, against without", "×", target=0.77),
     Row("serve", "start", "idxdd serve to ready", "s", better="less", target=0.5),
     Row("list", "start", "idxdctl list", "s", better="less", target=0.5),
     Row("crowd", "crowd", "64 clients against 4: throughput, 4 KiB moves", "×", target=0.5),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as program
-from bench import machine, report
+from bench import machine, measure_watching, report
 from bench.rows import ROWS
 from bench.samples import Measured, Outcome, Row, details, ratios, select, slowest_share
 
