@@ -120,6 +120,8 @@ def test_the_rows_promise_what_the_issue_does() -> None:
         "connections-cpu": ("less", 0.3),
         "question": ("less", 200.0),
         "load": ("less", 100.0),
+        "top": ("more", 0.98),
+        "trace": ("more", 0.77),
         "serve": ("less", 0.5),
         "list": ("less", 0.5),
         "crowd": ("more", 0.5),
