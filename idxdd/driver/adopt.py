@@ -75,12 +75,14 @@ def _go_on(driver: Driver) -> None:
     saved_first = sorted(driver.devices.values(), key=lambda device: device.block.swerr_mark != SWERR_SAVED)
     for device in saved_first:  # its four lines have the oldest numbers
         evl.adopt_evl(device, driver.queue_fault)
+        block = device.block
+        revoke, flr, reinit = block.revoke_queued, block.flr, block.reinit_queued  # what is redone queues its own
         irq.redo_owed(device, driver.hand_over)
-        if device.block.revoke_queued:
+        if revoke:
             driver.queue_int_handle_revoke(device)
-        if device.block.flr:
-            driver.queue_flr(device)
-        if device.block.reinit_queued:
+        if flr:
+            driver.queue_flr(device, driver.configs.get(device.name))
+        if reinit:
             driver.queue_halt(device, device.reset_type)
         adopt_gates(device)
     for channel in driver.channels.values():

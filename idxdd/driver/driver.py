@@ -164,9 +164,9 @@ class Driver:
         work = reinit.take_halt(device, self.configs.get(device.name))
         self.works.queue(("device", device.index), f"{device.name}: halt, {reset_type.name} reset", work)
 
-    def queue_flr(self, device: Device) -> None:
+    def queue_flr(self, device: Device, stored: DeviceConfig | None = None) -> None:
         """The device was found halted, and a reset of its function is to bring it back."""
-        work = flr.device_flr(device, lambda wq: forget_opens(self, wq))
+        work = flr.device_flr(device, lambda wq: forget_opens(self, wq), stored)
         self.works.queue(("device", device.index), f"{device.name}: FLR", work)
 
     def queue_fence(self, channel: Channel, why: str) -> None:

@@ -39,9 +39,9 @@ def take_flr_halt(device: Device) -> bool:
     return True
 
 
-def device_flr(device: Device, forget_opens: Callable[[Wq], None]) -> Steps:
-    """The work. Where the function cannot be reset the device stays HALTED."""
-    saved = reset_prepare(device)
+def device_flr(device: Device, forget_opens: Callable[[Wq], None], stored: DeviceConfig | None = None) -> Steps:
+    """The work. Where the function cannot be reset the device stays HALTED. `stored`: a predecessor had begun it."""
+    saved = reset_prepare(live_config(device) if stored is None else stored)
     answered = device.ask("flr", device.index)
     yield Wait(f"{device.name}: its function's reset", answered)
     if device.mmio.absent or device.mmio.read(GENSTS).state is DeviceState.HALT:
@@ -51,11 +51,10 @@ def device_flr(device: Device, forget_opens: Callable[[Wq], None]) -> Steps:
     device.block.flr = 0
 
 
-def reset_prepare(device: Device) -> DeviceConfig:
-    """Save the state of device, groups, engines and WQs."""
-    saved = live_config(device)
-    saved.groups = [replace(group, desc_progress_limit=0, batch_progress_limit=0) for group in saved.groups]
-    return saved
+def reset_prepare(config: DeviceConfig) -> DeviceConfig:
+    """Save the state of device, groups, engines and WQs: all but the progress limits."""
+    groups = [replace(group, desc_progress_limit=0, batch_progress_limit=0) for group in config.groups]
+    return replace(config, groups=groups)
 
 
 def reset_done(device: Device, saved: DeviceConfig, forget_opens: Callable[[Wq], None]) -> Steps:
