@@ -44,7 +44,7 @@ class Limits:
     buffers_max: int = 64
     buffer_bytes_max: int = 4 << 30
     portals_max: int = 32
-    in_flight_max: int = 32 * 128
+    in_flight_max: int = 32 * 256
     """Descriptors: what its portals have slots for. 128 a portal, 256 a kernel channel."""
     sessions_max: int = 1024
     sessions_per_uid_max: int = 512
