@@ -1,0 +1,165 @@
+"""The daemon's stores of trace records, whose portals were whose, and where an address lies among a client's mappings."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from idxdd.control.roles import Role
+from idxdd.control.tracerecord import RECORD_BYTES, TraceRecord, pack
+from idxdd.service import owners as owners_module
+from idxdd.service import reports, trace
+from idxdd.service.owners import COUNTED, OTHER_USERS, Owners
+from idxdd.service.tasks import Refused, Steps
+from idxdd.service.trace import LastErrors, RecordStore, Trace
+
+
+def record(number: int, portal: int = 0, at_ns: int = 1) -> bytes:
+    values = dict.fromkeys(TraceRecord._fields, 0) | {"id": number, "portal": portal, "written_ns": at_ns}
+    return pack(TraceRecord(**{**values, "desc": bytes(64), "record": bytes(32)}))  # type: ignore[arg-type]
+
+
+def ids(records: bytes) -> list[int]:
+    return [int.from_bytes(piece[:8], "little") for piece in trace.pieces(records)]
+
+
+def finish(steps: Steps) -> Any:
+    """Run an operation whose waits are all for the next turn."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
+
+
+# ---- stores --------------------------------------------------------------------------------------------------------------
+def test_a_store_keeps_the_newest() -> None:
+    """Positions go on; what was overwritten is not given for something else."""
+    store = RecordStore(8)
+    assert store.read(0, 100) == (0, b"")
+    for first in range(1, 21, 5):
+        store.add(b"".join(record(number) for number in range(first, first + 5)))
+    assert (store.start, store.end) == (12, 20)
+    position, records = store.read(0, 100)
+    assert (position, ids(records)) == (12, list(range(13, 21)))
+    assert ids(store.read(15, 3)[1]) == [16, 17, 18]
+    assert store.read(99, 3) == (20, b"")
+    store.add(b"".join(record(number) for number in range(21, 29)))
+    assert ids(store.read(0, 100)[1]) == list(range(21, 29))
+
+
+def test_a_trace_is_fetched_a_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much there is, the loop goes on in between; what the ring lost is counted."""
+    monkeypatch.setattr(trace, "RECORDS_PER_TURN", 4)
+    left = [record(number) for number in range(1, 11)]
+
+    def read(maximum: int) -> tuple[bytes, int]:
+        assert maximum <= 4
+        taken = left[:maximum]
+        del left[:maximum]
+        return b"".join(taken), 3 if taken and ids(taken[0]) == [1] else 0
+
+    traced = Trace(read, RecordStore(16))
+    turns = list(traced.fetch(cast(Any, "next turn")))
+    assert turns == ["next turn"] * 2
+    assert ids(traced.store.read(0, 100)[1]) == list(range(1, 11))
+    assert traced.dropped == 3
+
+
+def test_errors_keep_their_numbers() -> None:
+    """A number is an error's for good, also if those before it were never read."""
+    answers = [(record(0) * 2, 0), (b"", 0), (record(0) * 3, 10)]
+    errors = LastErrors(lambda: answers.pop(0))
+    assert [number for number, _ in errors.fetch()] == [1, 2]
+    assert [number for number, _ in errors.fetch()] == [1, 2]
+    assert [number for number, _ in errors.fetch()] == [1, 2, 13, 14, 15]
+    assert errors.count == 15
+
+
+# ---- owners --------------------------------------------------------------------------------------------------------------
+def session(uid: int, pid: int = 1) -> Any:
+    memory = SimpleNamespace(buffers={}, mappings={})
+    return SimpleNamespace(
+        peer=SimpleNamespace(uid=uid, pid=pid), pasid=pid + 1, memory=memory, has_agent=False, roles=Role.USER
+    )
+
+
+PORTAL: Any = SimpleNamespace(facts=SimpleNamespace(name="dsa0/wq0.1"))
+
+
+def counted(**numbers: int) -> dict[str, int]:
+    return dict.fromkeys(COUNTED, 0) | numbers
+
+
+def test_a_portals_number_is_used_again() -> None:
+    """Time tells whose descriptor it was; whose portal had errors keeps what its client had mapped."""
+    owners = Owners()
+    owners.opened(session(1000, 10), PORTAL, 5)
+    first = owners.known()[0].opened_ns
+    owners.closed(5, counted(descriptors=3, errors=1))
+    owners.opened(session(1001, 11), PORTAL, 5)
+    second = owners.known()[1].opened_ns
+    owners.closed(5, counted(descriptors=4))
+    owners.closed(5, counted(descriptors=1000))  # a second time: nothing
+    assert [owners.of(5, at).pid for at in (first, second)] == [10, 11]  # type: ignore[union-attr]
+    assert owners.of(5, first).memory is not None  # type: ignore[union-attr]
+    assert owners.of(5, second).memory is None  # type: ignore[union-attr]
+    assert owners.of(5, first - 1) is None
+    assert owners.of(6, first) is None
+
+
+def test_users_sums_outlive_their_portals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counters must not fall when a client leaves; too many users are counted together, and nothing is lost."""
+    monkeypatch.setattr(owners_module, "USERS_MAX", 2)
+    owners = Owners()
+    for uid in (1000, 1001, 1002, 1000):
+        owners.opened(session(uid), PORTAL, 1)
+        owners.closed(1, counted(descriptors=10, bytes=100))
+    owners.opened(session(1001), PORTAL, 2)
+    owners.opened(session(1003), PORTAL, 3)
+    sums = owners.by_user(lambda number: counted(descriptors=number))
+    assert {uid: values["descriptors"] for uid, values in sums.items()} == {1000: 20, 1001: 12, OTHER_USERS: 13}
+    assert sum(values["bytes"] for values in sums.values()) == 400
+
+
+# ---- operations ----------------------------------------------------------------------------------------------------------
+def daemon(owners: Owners, errors: bytes) -> Any:
+    tracing = SimpleNamespace(errors=LastErrors(lambda: (errors, 0)))
+    return SimpleNamespace(sessions=SimpleNamespace(owners=owners), tracing=tracing)
+
+
+def test_users_see_their_own_errors_only() -> None:
+    """Addresses and sizes of other people's buffers are not for everybody; an administrator sees all."""
+    owners = Owners()
+    owners.opened(session(1000, 10), PORTAL, 1)
+    owners.opened(session(1001, 11), PORTAL, 2)
+    at_ns = owners.known()[-1].opened_ns
+    errors = record(1, 1, at_ns) + record(2, 2, at_ns) + record(3, 7, at_ns)
+    asked = session(1000, 99)
+    answer, _ = finish(trace._errors(daemon(owners, errors), asked))
+    assert (answer["numbers"], len(answer["records"])) == ([1], RECORD_BYTES)
+    told, _ = finish(trace._owners(daemon(owners, b""), asked))
+    assert [owner["pid"] for owner in told["owners"]] == [10]
+    for portal in (2, 7):
+        with pytest.raises(Refused, match="not known"):
+            finish(trace._locate(daemon(owners, b""), asked, portal, at_ns, [0]))
+    asked.roles = Role.USER | Role.ADMIN
+    answer, _ = finish(trace._errors(daemon(owners, errors), asked))
+    assert answer["numbers"] == [1, 2, 3]
+    assert finish(trace._locate(daemon(owners, b""), asked, 2, at_ns, [64]))[0]["places"][0]["mapping"] is None
+
+
+def test_an_address_is_placed_between_mappings() -> None:
+    """First and last byte of one, and the gaps around."""
+    mappings: list[dict[str, Any]] = [{"start": 100, "size": 10, "buffer": 1}, {"start": 200, "size": 10, "buffer": None}]
+    low, high = mappings
+    for address, mapping, below, above in (
+        (99, None, None, low),
+        (100, low, None, high),
+        (109, low, None, high),
+        (110, None, low, high),
+        (209, high, low, None),
+        (210, None, high, None),
+    ):
+        place = reports.place_of(mappings, address)
+        assert (place["mapping"], place["below"], place["above"]) == (mapping, below, above), address
