@@ -65,6 +65,10 @@ class Link:
         return bool(self._waiting)
 
 
+class ToldToEnd(Exception):
+    """While a device was waited for that will not answer any more."""
+
+
 class Process:
     """Everything idxdd-irq holds."""
 
@@ -80,6 +84,7 @@ class Process:
         self._channel_fds: dict[int, list[int]] = {}
         self._early: list[tuple[int, str, Message, list[int]]] = []
         self.ended = False
+        self._endings = select.poll()
         self._step: steps.Step | None = None
         self._mmio: Callable[..., DriverMmio] = DriverMmio
         page = steps.page_of_environment()
@@ -89,7 +94,10 @@ class Process:
 
     # ---- loop ------------------------------------------------------------------------------------------------------
     def run(self, stop_fd: int) -> None:
-        """Until the link or the parent ends, or a byte comes on stop_fd."""
+        """Until the link or the parent ends, or a byte comes on stop_fd. ToldToEnd: the same, while a device was waited for."""
+        self._endings.register(self.parent, select.POLLIN)
+        self._endings.register(stop_fd, select.POLLIN)
+        self._endings.register(self.link.sock, 0)
         poll = select.poll()
         poll.register(self.parent, select.POLLIN)
         poll.register(stop_fd, select.POLLIN)
@@ -110,6 +118,11 @@ class Process:
             if self.driver is not None:
                 self.driver.tick()
                 self._watch_vectors()
+
+    def _end_if_told(self) -> None:
+        """The device's loop ends before we are told: what was posted then is never applied."""
+        if self._endings.poll(0):
+            raise ToldToEnd
 
     def _fired(self, device_index: int, waiter: VectorWaiter) -> None:
         assert self.driver is not None
@@ -181,7 +194,9 @@ class Process:
         for device in message["devices"]:
             bar0 = self._segment(device["bar0"], BAR0_BYTES_MIN)
             ring = self._segment(device["mmio"], MMIO_SIZE, writable=True)
-            mmio = self._mmio(bar0.buffer, ring.buffer, bell.ring, name=device["name"])
+            mmio = self._mmio(
+                bar0.buffer, ring.buffer, bell.ring, name=device["name"], before_sleep=self._end_if_told
+            )  # fmt: skip
             self._stack.callback(mmio.close)
             memory = HostMemory(self._segment(device["host"], HOST_MEMORY_SIZE, writable=True).buffer, device["index"])
             self._stack.callback(memory.close)
@@ -227,6 +242,8 @@ def main() -> int:
     process = Process(LINK_FD, parent)
     try:
         process.run(stop_read)
+    except ToldToEnd:
+        return 0
     except (IdxdError, Oops) as error:  # the device's loop does not answer, or a quirk: the supervisor decides what follows
         print(f"idxdd-irq: {error}", file=sys.stderr)
         return 1

@@ -76,8 +76,10 @@ class DriverMmio:
         wait: WaitPolicy = WaitPolicy(),
         clock: Clock = CLOCK,
         pump: Callable[[], object] | None = None,
+        before_sleep: Callable[[], object] = lambda: None,
     ) -> None:
-        """`bar0` may be read-only; `pump` runs the device while we wait, where both sides live in one thread."""
+        """`bar0` may be read-only; `pump` runs the device while we wait, where both sides live in one thread.
+        `before_sleep` may raise: whoever is told to end need not wait for a device that has ended already."""
         self._bar0 = Words(bar0)
         self._bytes = memoryview(bar0)
         self._ring = Words(mmio)
@@ -86,6 +88,7 @@ class DriverMmio:
         self._wait = wait
         self._clock = clock
         self._pump = pump
+        self._before_sleep = before_sleep
         self._tail = self._ring.load64(_TAIL)  # what a predecessor posted stays posted
 
     @property
@@ -195,6 +198,7 @@ class DriverMmio:
                     f"{self._name}: {doing}: the device has applied {self.applied} of {self._tail} posted writes"
                     f" after {self._wait.timeout_s:g} s"
                 )
+            self._before_sleep()
             self._clock.sleep(min(step_s, deadline.remaining_s))
             step_s = min(2 * step_s, self._wait.step_s_max)
 
