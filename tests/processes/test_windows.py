@@ -9,6 +9,8 @@ from daemons import RunningDaemon
 from raw_client import CRAV, RCR, RawBuffer, RawClient, RawPortal
 from waiting import wait_until
 
+import idxd_client
+from idxd_client import windows
 from idxdd.control.errors import RequestError
 from idxdd.spec.codes import CompletionStatus, Opcode, OpFlag
 
@@ -224,3 +226,56 @@ def test_a_window_of_somebody_else_is_not_closed(owner: Peer, submitter: Peer) -
     handle = owner.window(submitter, read=True)
     with pytest.raises(RequestError):
         submitter.client.control.request("close_window", device="dsa0", handle=handle + 1)
+
+
+# ---- through the library ---------------------------------------------------------------------------------------------------
+def test_the_library(daemon: RunningDaemon) -> None:
+    """What a user writes: a window, a copy into it, an update, a close."""
+    with (
+        idxd_client.connect(daemon.socket) as ours, ours.open(WQ) as wq, ours.alloc(8192) as mine,
+        idxd_client.connect(daemon.socket) as theirs, theirs.open(WQ) as their_wq, theirs.alloc(8192) as memory,
+    ):  # fmt: skip
+        memoryview(mine)[:] = b"\x31" * 8192
+        with windows.open_window(theirs, memory[4096:], wq.pasid, write=True, read=True, offset=True, update=True) as window:
+            wq.submit(windows.inter_domain_copy(100, mine[:1000], 1000, dst_handle=window.handle)).result()
+            assert bytes(memory) == bytes(4096 + 100) + b"\x31" * 1000 + bytes(8192 - 4096 - 1100)
+            same = windows.inter_domain_compare(mine[:1000], 100, 1000, src2_handle=window.handle)
+            assert wq.submit(same).result().result == 0
+            wq.submit(windows.inter_domain_fill(0, 0x3232323232323232, 100, dst_handle=window.handle)).result()
+            assert bytes(memory[4096:4196]) == b"\x32" * 100
+            pattern = windows.inter_domain_compare_pattern(0, 0x3232323232323232, 100, src_handle=window.handle)
+            assert wq.submit(pattern).result().result == 0
+            their_wq.submit(windows.update_window(window, memory[:4096], write=True)).result()
+            refused = wq.submit(windows.inter_domain_fill(memory.address + 4096, 0, 8, dst_handle=window.handle)).result()
+            assert refused.status == CompletionStatus.WINDOW_ERANGE
+        late = wq.submit(windows.inter_domain_fill(memory.address, 0, 8, dst_handle=window.handle)).result()
+        assert late.status == CompletionStatus.IDPT_HANDLE_INVAL
+
+
+def test_a_full_table(owner: Peer, submitter: Peer) -> None:
+    """The table is the device's: who asks for one window too many is told so, and their end gives all of them back."""
+    handles = [owner.window(submitter, read=True) for _ in range(64)]
+    assert sorted(handles) == list(range(64))
+    with pytest.raises(RequestError) as refused:
+        owner.window(submitter, read=True)
+    assert refused.value.code == "ENOSPC"
+    submitter.client.close()
+    wait_until(lambda: not owner.client.control.request("windows")[0]["windows"], 20, "nobody may submit to them any more")
+
+
+def test_a_reset_clears_the_table(owner: Peer, daemon: RunningDaemon) -> None:
+    """Disabling the device resets it: the windows are gone, and their handles are free again."""
+    peer = Peer(daemon)
+    try:
+        handle = owner.window(peer, read=True)
+        control = daemon.connect()
+        try:
+            control.request("disable_device", device="dsa0")
+            assert owner.client.control.request("windows")[0]["windows"] == []
+            control.request("enable_device", device="dsa0")
+            control.request("enable_wq", wq=WQ)
+        finally:
+            control.close()
+        assert owner.window(peer, read=True) == handle
+    finally:
+        peer.client.close()
