@@ -189,7 +189,8 @@ def reset_wq(device: Device, operand: int, running: Running) -> None:
             device.wqs.reset(wq_id, keep_size=True)
         running.end()
 
-    stop_wqs(device, running_wqs, running, native.STOP_ABORT, Closed.ABORTED, clear_and_end)
+    # Disabled is what a reset leaves; the driver's disable ends with one, after its drain.
+    stop_wqs(device, running_wqs, running, native.STOP_ABORT, Closed.WQ_DISABLED, clear_and_end)
 
 
 def stop_wqs(device: Device, wq_ids: list[int], running: Running, how: int, reason: int, then: Continuation) -> None:

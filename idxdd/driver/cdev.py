@@ -6,7 +6,7 @@ Repeated        an open is found again by the number of its verb, a close by the
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EBUSY, EINVAL, ENODEV, ENOMEM, EPERM
+from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, EPERM
 from typing import TYPE_CHECKING, Any, Final
 
 from idxdd.driver import evl
@@ -128,6 +128,16 @@ def check_user_descriptors(descriptor: bytes, version: int) -> None:
         raise DriverError(
             EINVAL, f"write: the completion address {desc.completion_addr:#x} is not a multiple of {RECORD_BYTES}"
         )
+
+
+def verb_file(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
+    """wq, pasid, client, file: the counters of one open, as its fileK device shows them. ENOENT."""
+    wq, pasid = driver.find_wq(arguments), integer(arguments, "pasid")
+    for opened in driver.state.opens_of(wq.global_index, pasid):
+        if (opened.client, opened.file) == (arguments.get("client"), arguments.get("file")):
+            counters = {"cr_faults": opened.faults, "cr_fault_failures": opened.copy_failures}
+            return ("list", 0), immediately(counters)
+    raise DriverError(ENOENT, f"{wq.label}: no such open")
 
 
 def verb_poll(driver: Driver, arguments: Message) -> tuple[Key, Steps]:

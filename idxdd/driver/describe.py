@@ -21,6 +21,8 @@ def describe_device(device: Device) -> dict[str, Any]:
         "cmd_status": device.block.cmd_status,
         "enabled_bitmap": device.block.enabled_bitmap,
         "clients": sum(wq.clients for wq in device.wqs),
+        "evl_faults": device.block.evl_faults,
+        "evl_copy_failures": device.block.evl_copy_failures,
         "errors": [f"{qword:#018x}" for qword in device.block.swerr()],
         "engines": [
             {"name": f"engine{device.index}.{number}", "group_id": group_id} for number, group_id in enumerate(device.engines)

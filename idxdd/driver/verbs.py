@@ -154,6 +154,7 @@ VERBS: Final[dict[str, Verb]] = {
     "open": cdev.verb_open,
     "close": cdev.verb_close,
     "poll": cdev.verb_poll,
+    "file": cdev.verb_file,
     "detach": channels.verb_detach,
     **load.VERBS,
     **perfmon.VERBS,

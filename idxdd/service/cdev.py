@@ -197,4 +197,19 @@ def poll(daemon: Daemon, session: Session, portal: int) -> Steps:
     return {"readable": answer["readable"]}, [fd]
 
 
-OPERATIONS: Final[dict[str, Callable[..., Steps]]] = {"cdev_open": cdev_open, "mmap": mmap, "write": write, "poll": poll}
+def file(daemon: Daemon, session: Session, portal: int) -> Steps:
+    """How many completion records of this open came by the event log, and how many could not be written."""
+    mine = session.portals.get(portal)
+    if mine is None or mine.channel is not None:
+        raise Refused("ENOENT", f"portal: this client has no portal {portal} of a user work queue")
+    wq = mine.facts.wq
+    return (yield daemon.link.verb("file", wq=wq, pasid=session.pasid, client=session.number, file=mine.number)), []
+
+
+OPERATIONS: Final[dict[str, Callable[..., Steps]]] = {
+    "cdev_open": cdev_open,
+    "mmap": mmap,
+    "write": write,
+    "poll": poll,
+    "file": file,
+}

@@ -28,7 +28,7 @@ class Gate:
         if needed not in session.roles:
             self._tell(session, op)
             raise Refused("EPERM", f"op: {op} needs the {ROLE_NAMES[needed]} role, which uid {peer.uid} has not")
-        wq = request.arguments.get("wq") if op == "open" else None
+        wq = request.arguments.get("wq") if op in ("open", "cdev_open") else None
         if wq is not None and not self._daemon.settings.access.may_open(peer, wq):
             self._tell(session, f"open {wq}")
             raise Refused("EACCES", f"wq: {wq} is not open to uid {peer.uid}: neither the user nor a group is on its list")

@@ -147,6 +147,35 @@ def test_a_closing_clients_entries_are_skipped(bench: DriverBench) -> None:
     assert not bench.driver.state.take_skip(0, 0)
 
 
+@pytest.mark.conformance("EVL-05", "CDV-06")
+def test_entries_of_a_process_are_skipped_when_the_last_of_its_opens_closes(bench: DriverBench) -> None:
+    """While it has the WQ open a second time the records are still its own; the first open is the one that counts."""
+    bench.verb("open", wq=USER, pasid=PASID, client=1, file=2)
+    bench.device.set(GENCTRL(bench.device.get(GENCTRL)).replace(evl_int_en=False))
+    bench.device.log_entry(entry(CRA))
+    bench.verb("close", wq=USER, pasid=PASID, client=1, file=2)
+    bench.device.raise_cause(InterruptCause.EVL)
+    bench.run()
+    assert record(bench) == RECORD
+    assert bench.verb("file", wq=USER, pasid=PASID, client=1, file=0)["ok"] == {"cr_faults": 1, "cr_fault_failures": 0}
+    bench.device.log_entry(entry(CRA))
+    bench.memories[PASID] = dict.fromkeys(range(ADDRESS, ADDRESS + 32), 0)
+    bench.verb("close", wq=USER, pasid=PASID, client=1)
+    bench.device.raise_cause(InterruptCause.EVL)
+    bench.run()
+    assert record(bench) == bytes(32)
+    assert bench.verb("file", wq=USER, pasid=PASID, client=1, file=0)["error"]["code"] == "ENOENT"
+
+
+def test_a_portal_taken_up_again_is_no_second_open(bench: DriverBench) -> None:
+    """After a halt a dedicated WQ's own client got EBUSY, a shared one counted twice."""
+    for _ in range(2):
+        assert "ok" in bench.verb("open", wq=DEDICATED, pasid=9, client=3, file=4)
+        assert "ok" in bench.verb("open", wq=USER, pasid=9, client=3, file=5)
+    assert (bench.wq(DEDICATED).clients, bench.wq(USER).clients) == (1, 2)
+    assert bench.verb("open", wq=DEDICATED, pasid=9, client=3, file=6)["error"]["code"] == "EBUSY"
+
+
 @pytest.mark.conformance("CDV-07")
 def test_a_close_waits_for_the_fault_works_of_its_wq(bench: DriverBench) -> None:
     """Else a record would be copied into memory that is another's by then."""

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from daemons import RunningDaemon
 from daemons import daemon as daemon  # the fixture
-from waiting import wait_until
+from waiting import Lateness, wait_until
 
 import idxd_client
 from idxd_client import (
@@ -47,8 +47,7 @@ USER_WQS = ["dsa0/wq0.0", "dsa0/wq0.1"]
 KERNEL_WQS = ["dsa0/wq0.2", "dsa0/wq0.3"]
 ALL_WQS = [*USER_WQS, *KERNEL_WQS]
 NOTICED_S = 1.0
-"""A dead daemon is noticed within this; see NOTICED_SLACK_S for two loaded cores."""
-NOTICED_SLACK_S = 1.0
+"""A dead daemon is noticed within this, and what the machine needs to run who notices."""
 
 
 @pytest.fixture
@@ -380,12 +379,13 @@ def test_a_dead_daemon_ends_every_wait(daemon: RunningDaemon, conn: Connection, 
         threads = [threading.Thread(target=wait_in_thread), threading.Thread(target=lambda: asyncio.run(wait_in_loop()))]
         for thread in threads:
             thread.start()
-        time_of_death = time.monotonic()
-        daemon.kill()
-        for thread in threads:
-            thread.join(15)
+        with Lateness() as late:
+            time_of_death = time.monotonic()
+            daemon.kill()
+            for thread in threads:
+                thread.join(15)
         assert set(noticed) == {"thread", "loop"}
-        assert max(noticed.values()) - time_of_death < NOTICED_S + NOTICED_SLACK_S
+        assert max(noticed.values()) - time_of_death < late.limit(NOTICED_S)
         with pytest.raises(DeviceGone):
             submit_until_refused(queue)
         with pytest.raises(DeviceGone):
@@ -440,7 +440,7 @@ def test_a_disabled_wq_closes_its_portals_until_they_are_reopened(conn: Connecti
             conn.request("disable_wq", wq=wq)
             with pytest.raises(PortalClosed, match="the portal is closed") as closed:
                 queue.noop(timeout=5)
-            assert closed.value.reason in (ClosedReason.WQ_DISABLED, ClosedReason.ABORTED), "the driver drains, then resets"
+            assert closed.value.reason is ClosedReason.WQ_DISABLED, "the driver drains, then resets: that is no abort"
             conn.request("enable_wq", wq=wq)
             with pytest.raises(PortalClosed):
                 queue.noop(timeout=5)

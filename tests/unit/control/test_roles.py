@@ -50,4 +50,5 @@ def test_a_listed_wq_is_its_users_and_the_administrators() -> None:
 def test_every_operation_that_changes_the_device_needs_the_admin_role() -> None:
     """A new one must be thought of here."""
     changing = {op for op in OPS if op.startswith(("enable", "disable", "load", "config", "reset", "kick", "reload", "inject"))}
+    changing |= {op for op in OPS if op.startswith("perfmon")}  # its counters are the device's
     assert {op for op, role in NEEDS.items() if role is Role.ADMIN} == changing | {"regs"}

@@ -140,7 +140,7 @@ def test_dropped_posted_writes_become_swerr(system: System) -> None:
     [
         (Command.DISABLE_WQ, 1, 1),
         (Command.DISABLE_DEVICE, 0, 1),
-        (Command.RESET_WQ, 1, 2),
+        (Command.RESET_WQ, 1, 1),
         (Command.RESET_DEVICE, 0, 2),
         (Command.ABORT_WQ, 1, 2),
         (Command.ABORT_ALL, 0, 2),
