@@ -200,6 +200,7 @@ OPS: dict[str, Op] = {
     "mmap": Op({"portal": OBJECT, "size": SIZE_BYTES}),
     "write": Op({"portal": OBJECT, "data": Text(TEXT_BYTES_MAX)}),
     "poll": Op({"portal": OBJECT}),
+    "file": Op({"portal": OBJECT}),
     "close": Op({"portal": OBJECT}),
     "reopen": Op({"portal": OBJECT}),
     "enable_device": Op({"device": NAME}),
