@@ -68,12 +68,10 @@ def write_configuration(device: Device) -> None:
 def _write_wqcfg(wq: Wq) -> None:
     device, at, size = wq.device, wq.config_offset, wq.config_bytes
     caps, mmio = device.caps, device.mmio
-    shadow = wq.shadow | int.from_bytes(
-        b"".join(mmio.read32(at + byte).to_bytes(4, "little") for byte in range(0, size, 4)), "little"
-    )
+    there = int.from_bytes(b"".join(mmio.read32(at + byte).to_bytes(4, "little") for byte in range(0, size, 4)), "little")
     if not wq.size:
         wq.size = SIZE_DEFAULT if wq.name else 0
-    cfg = WQCFG(shadow)
+    cfg = WQCFG(wq.shadow | there)
     cfg = cfg.replace(
         wq_size=wq.size,
         wq_thresh=wq.threshold,
@@ -92,7 +90,8 @@ def _write_wqcfg(wq: Wq) -> None:
         cfg = cfg.replace(op_config=caps.opcap.raw if wq.op_config is None else wq.op_config)
     wq.shadow = cfg.raw
     for byte in range(0, size, 4):
-        mmio.write32(at + byte, wq.shadow >> 8 * byte & 0xFFFFFFFF)
+        if (wq.shadow ^ there) >> 8 * byte & 0xFFFFFFFF:  # each WQ's enabling comes here for all of them
+            mmio.write32(at + byte, wq.shadow >> 8 * byte & 0xFFFFFFFF)
 
 
 def _write_grpcfg(device: Device, group_id: int) -> None:
@@ -115,4 +114,6 @@ def _write_grpcfg(device: Device, group_id: int) -> None:
     )
     at = GRPCFG.entry_offset(group_id, device.caps.offsets)
     for byte in range(0, 48, 8):
-        device.mmio.write64(at + byte, value.raw >> 8 * byte & 0xFFFFFFFFFFFFFFFF)
+        word = value.raw >> 8 * byte & 0xFFFFFFFFFFFFFFFF
+        if device.mmio.read64(at + byte) != word:
+            device.mmio.write64(at + byte, word)
