@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from idxd_client import Connection, Descriptor, KernelChannel, WorkQueue, wait_all
 from idxdctl.options import Json, Socket
 from idxdctl.output import Failed, print_json, say, table
 from idxdctl.sizes import format_size, percentile
+
+if TYPE_CHECKING:  # the library is loaded by the command, not by every other one
+    from idxd_client import Connection, Descriptor, KernelChannel, WorkQueue
 
 DEFAULT_WQ: Final = "dsa0/wq0.1"
 SIZES: Final = (64 << 10, 16 << 10, 4 << 10)
@@ -44,6 +45,8 @@ class Row:
 
     def facts(self) -> dict[str, Any]:
         """Medians, and the range of the ratios: whoever compares two runs needs to know how far rounds lie apart."""
+        import statistics
+
         facts: dict[str, Any] = {"what": self.what, "unit": self.unit, "median": statistics.median(self.measured)}
         facts["low"], facts["high"] = min(self.measured), max(self.measured)
         if self.baseline:
@@ -92,6 +95,8 @@ class Bench:
 
     def moves(self, size: int) -> Callable[[], float]:
         """GB/s of moves that go through both buffers, so many in flight as a client usually has."""
+        from idxd_client import Descriptor
+
         count = SPAN_BYTES // size
         pieces = [(self.destination.region(at, size), self.source.region(at, size)) for at in range(0, SPAN_BYTES, size)]
         run = self._running([Descriptor.memmove(*piece) for piece in pieces], IN_FLIGHT)
@@ -103,6 +108,8 @@ class Bench:
 
     def small(self) -> Callable[[], float]:
         """Millions of 64-byte moves a second, in groups."""
+        from idxd_client import Descriptor
+
         target, source = self.destination.region(0, SMALL_BYTES), self.source.region(0, SMALL_BYTES)
         run = self._running([Descriptor.memmove(target, source)] * SMALL_COUNT, SMALL_COUNT)
         return lambda: SMALL_COUNT / repeated_s(run) / 1e6
@@ -115,6 +122,8 @@ class Bench:
 
     def _running(self, descriptors: list[Descriptor], in_flight: int) -> Callable[[], None]:
         """Submit all of them, `in_flight` at a time, and wait; a user WQ takes them prebuilt."""
+        from idxd_client import KernelChannel, wait_all
+
         queue = self._queue
         if isinstance(queue, KernelChannel):
             groups = [descriptors[at : at + in_flight] for at in range(0, len(descriptors), in_flight)]

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from idxd_client.descriptors import DESCRIPTOR_BYTES
 from idxdctl.output import Failed
 from idxdctl.sizes import parse_size
 from idxdd.control.exitcodes import ExitCode
 from idxdd.spec.codes import Flag, Opcode, OpFlag
+from idxdd.spec.limits import DESCRIPTOR_BYTES
 from idxdd.spec.records import VIEWS, Descriptor
 
 OPERATION_ALIASES = {
