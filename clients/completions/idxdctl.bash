@@ -2,7 +2,7 @@
 _idxdctl() {
   local word=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "assert batch bench bus-reset cflush clients compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq errors evl explain fill flr halt inject insert kick list load-config metrics ping regs reload remove reset revoke save-config stats stress swerr top trace translate why" -- "$word"))
+    COMPREPLY=($(compgen -W "assert batch bench bus-reset cflush clients close-window compare completion config-device config-engine config-group config-wq copy crc delta dif disable-device disable-wq dix doctor dualcast enable-device enable-wq errors evl explain fill flr halt inject insert kick list load-config metrics pci ping regs reload remove reset revoke save-config stats stress swerr top trace translate why windows" -- "$word"))
     return
   fi
   case $verb in
@@ -16,6 +16,7 @@ _idxdctl() {
     bus-reset) words="--json --socket --type --help" ;;
     cflush) words="--json --socket --timeout --wq --help" ;;
     clients) words="--json --socket --help" ;;
+    close-window) words="--json --socket --help" ;;
     compare) words="--json --pattern --socket --timeout --wq --help" ;;
     completion) words="--help" ;;
     config-device) words="--event-log-size --json --read-buffer-limit --socket --token-limit --help" ;;
@@ -56,6 +57,7 @@ _idxdctl() {
     list) words="--device --devices --engine --engines --group --groups --idle --json --socket --workqueue --workqueues --help" ;;
     load-config) words="--config-file --dry-run --enable --force --forced --json --socket --help" ;;
     metrics) words="--json --listen --socket --help" ;;
+    pci) words="--json --socket --help" ;;
     ping) words="--count --json --socket --timeout --wq --help" ;;
     regs) words="--decode --device --json --socket --help" ;;
     reload) words="--json --socket --help" ;;
@@ -74,6 +76,7 @@ _idxdctl() {
     "trace show") words="--client --follow --json --last --op --socket --status --wq --help" ;;
     translate) words="--json --socket --stride --timeout --wq --help" ;;
     why) words="--json --socket --help" ;;
+    windows) words="--json --socket --help" ;;
   esac
   case $verb:$word in
     delta:*|dif:*|dix:*|inject:*|trace:*|*:-*) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;

@@ -35,6 +35,10 @@ complete -c idxdctl -n __fish_use_subcommand -f -a clients -d 'Who is connected:
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from clients' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a close-window -d 'Close an inter-domain window of any client (admin): who uses it is cut off with status 0x2e.'
+complete -c idxdctl -n '__fish_seen_subcommand_from close-window' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from close-window' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from close-window' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a compare -d 'Compare two files, by Compare, or a file with a pattern, by Compare Pattern; exit code 1 when they differ.'
 complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from compare' -l pattern
@@ -352,6 +356,10 @@ complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l listen
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from metrics' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a pci -d 'Registers of a device'\''s PCI configuration space (admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from pci' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from pci' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from pci' -l help
 complete -c idxdctl -n __fish_use_subcommand -f -a ping -d 'No-op round trips with percentiles.'
 complete -c idxdctl -n '__fish_seen_subcommand_from ping' -l count
 complete -c idxdctl -n '__fish_seen_subcommand_from ping' -l json
@@ -464,3 +472,7 @@ complete -c idxdctl -n __fish_use_subcommand -f -a why -d 'One descriptor'\''s s
 complete -c idxdctl -n '__fish_seen_subcommand_from why' -l json
 complete -c idxdctl -n '__fish_seen_subcommand_from why' -l socket
 complete -c idxdctl -n '__fish_seen_subcommand_from why' -l help
+complete -c idxdctl -n __fish_use_subcommand -f -a windows -d 'Inter-domain windows: whose memory, who may reach it, and how (all of them: admin).'
+complete -c idxdctl -n '__fish_seen_subcommand_from windows' -l json
+complete -c idxdctl -n '__fish_seen_subcommand_from windows' -l socket
+complete -c idxdctl -n '__fish_seen_subcommand_from windows' -l help

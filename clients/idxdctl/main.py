@@ -23,11 +23,13 @@ from idxdctl import (
     inject,
     metrics,
     observe,
+    pci,
     protect,
     stress,
     top,
     trace,
     why,
+    windows,
 )
 from idxdctl.grouped import Grouped
 from idxdctl.options import DEFAULT_WQ, Json, Socket, Timeout, Wq
@@ -132,7 +134,9 @@ for part in (
     metrics,
     stress,
     bench,
+    windows,
     act,
+    pci,
     inject,
     doctor,
     completion,

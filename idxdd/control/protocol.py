@@ -224,6 +224,7 @@ OPS: dict[str, Op] = {
     "bus_reset": Op({"device": NAME, "reset_type": NAME}),
     "remove": Op({"device": NAME}),
     "insert": Op({"device": NAME}),
+    "pci": Op({"device": NAME}, {"set": Pairs(16, 64)}),
     "revoke": Op({"device": NAME}, {"handle": Number(0, 2**16 - 1), "wq": NAME}),
     "trace_on": Op({"size": Number(64, 1 << 20)}),
     "trace_off": Op(optional={"discard": Flag()}),

@@ -42,6 +42,7 @@ NEEDS: dict[str, Role] = {
     "inject_dry_run": Role.ADMIN,
     "halt": Role.ADMIN,
     "bus_reset": Role.ADMIN,
+    "pci": Role.ADMIN,
     "remove": Role.ADMIN,
     "insert": Role.ADMIN,
     "revoke": Role.ADMIN,

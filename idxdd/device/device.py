@@ -20,6 +20,7 @@ from idxdd.device.domains import Domains
 from idxdd.device.engineport import WQS_PER_DEVICE, Continuation, EnginePort
 from idxdd.device.errors import Errors
 from idxdd.device.interrupts import Interrupts
+from idxdd.device.pciconfig import PciConfig
 from idxdd.device.perfmon import Perfmon
 from idxdd.device.profile import Platform, Profile
 from idxdd.device.registerfile import RegisterFile
@@ -80,6 +81,7 @@ class Device:
         self.injected: Callable[[Exit], None] = lambda exit: None
         """Fault injection: the engine met a descriptor of a rule about the device as a whole."""
         self.resets = self._resetting = 0
+        self.pci = PciConfig(self)
         self.present = True
         port.register(index, self)
 
@@ -185,6 +187,7 @@ class Device:
         if stays_halted:
             self.registers.write(gensts)
         self.platform = self.profile.platform  # the PCI layer of an operating system restores what it had saved
+        self.pci.restart()
         self._open_msix()
         self.perfmon.restart()
         self.domains.restart()

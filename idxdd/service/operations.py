@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from idxdd.control.protocol import VERSION
 from idxdd.device.device import Device
-from idxdd.service import admin, agents, cdev, faults, portals, reports, sessions, windows
+from idxdd.service import admin, agents, cdev, faults, pci, portals, reports, sessions, windows
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ OPERATIONS: dict[str, Operation] = {
     "disable_wq": _wq_verb("disable_wq"),
     "regs": _regs,
     **windows.OPERATIONS,
+    **pci.OPERATIONS,
     **admin.OPERATIONS,
     **faults.OPERATIONS,
 }

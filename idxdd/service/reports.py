@@ -11,7 +11,7 @@ from idxdd.service.buffers import AddressSpace
 from idxdd.service.portals import CHANNEL_SIZE
 from idxdd.service.tasks import Refused
 from idxdd.spec.codes import WqMode
-from idxdd.spec.layout import Register, Table
+from idxdd.spec.layout import Register
 from idxdd.spec.registers import GRPCFG, REGISTERS, TABLES, WQCAP, WQCFG
 
 if TYPE_CHECKING:
@@ -121,14 +121,15 @@ def registers(device: Device) -> dict[str, dict[str, Any]]:
     """Every register and table entry: {"value": hexadecimal, "fields": {name: number or name of the code}}."""
     found: dict[str, dict[str, Any]] = {}
     for register in REGISTERS:
-        found[register.__name__] = _decoded(device.registers.read(register))
+        found[register.__name__] = decoded(device.registers.read(register))
     for table in TABLES:
         for index in range(device.registers.count(table)):
-            found[f"{table.__name__}[{index}]"] = _decoded(device.registers.read(table, index))
+            found[f"{table.__name__}[{index}]"] = decoded(device.registers.read(table, index))
     return found
 
 
-def _decoded(value: Register | Table) -> dict[str, Any]:
+def decoded(value: Register) -> dict[str, Any]:
+    """Value and fields of one register, as a client reads them."""
     fields = {name: _plain(field) for name, field in value.values().items()}
     return {"value": f"{value.raw:#0{2 + 2 * value.width_bytes}x}", "fields": fields}
 
