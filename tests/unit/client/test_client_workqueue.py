@@ -318,3 +318,13 @@ def test_threads_share_a_queue(portal_and_wq: Pair) -> None:
     pieces = {c.piece.address for mine in completions for c in mine}  # type: ignore[attr-defined]
     assert len(pieces) == 800
     portal.complete(800)
+
+
+def test_what_was_aborted_does_not_pass_for_finished(portal_and_wq: Pair) -> None:
+    """`done` counts aborted descriptors too, and an array with report="errors" takes an empty record for success."""
+    portal, wq = portal_and_wq
+    wq.submit_slot(bytes(64))
+    portal.closed = 3
+    portal.complete(record=False)
+    with pytest.raises(PortalClosed, match="halted"):
+        wq.wait_number(0, 1)
