@@ -31,6 +31,7 @@ CONTROL_S = 5.0
 LOG_LINES_SHOWN = 60
 TRACE_RECORDS = 4096
 TRACE_SHOWN = 40
+NOT_COUNTED = frozenset({"wq", "name", "group", "size", "threshold", "priority"})
 KILLED = 128 + 9
 _numbers = itertools.count(1)
 
@@ -202,7 +203,7 @@ class Dsa:
 
 def _nonzero(row: dict[str, Any]) -> str:
     name = row.get("wq") or row.get("name")
-    counts = (f"{key} {value}" for key, value in row.items() if isinstance(value, int) and value and key not in ("wq", "name"))
+    counts = (f"{key} {value}" for key, value in row.items() if isinstance(value, int) and value and key not in NOT_COUNTED)
     return f"{name}: " + ", ".join(counts)
 
 

@@ -166,20 +166,35 @@ def test_a_configuration_by_mark(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*idxdd did not start: *configuration*absent.json*"])
 
 
-def test_a_failure_brings_what_the_daemon_knows(project: pytest.Pytester) -> None:
-    """Rules with their hits, counters, errors, trace, log: the report alone is enough to see what happened."""
+def test_what_goes_wrong_is_told(project: pytest.Pytester) -> None:
+    """A failed test's report has all the daemon knows. A rule that never struck, one that cannot be, and a daemon that died
+    fail their tests; a test may kill its daemon, to see what clients do then."""
     result = run(
         project,
         """
-        import pytest, idxd_client
+        import os, signal, pytest, idxd_client
 
         @pytest.mark.dsa_fault("op=memmove when nth=1 do fault write at=64")
         def test_that_fails(dsa):
             with idxd_client.connect() as conn, conn.open("dsa0/wq0.1") as wq, conn.alloc(4096) as src, conn.alloc(4096) as dst:
                 wq.memmove(dst, src)
+
+        @pytest.mark.dsa_fault("op=memmove do drop")
+        def test_never(dsa):
+            pass
+
+        @pytest.mark.dsa_fault("op=noop do fault write")
+        def test_impossible(dsa):
+            pass
+
+        def test_killed(dsa):
+            dsa.kill()
+
+        def test_died(dsa):
+            os.kill(dsa.pid, signal.SIGKILL)
         """,
     )
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=1, passed=3, errors=3)
     result.stdout.fnmatch_lines(
         [
             "*DescriptorError: memmove: status 0x03 PAGE_FAULT_NOBOF*64 completed",
@@ -193,44 +208,9 @@ def test_a_failure_brings_what_the_daemon_knows(project: pytest.Pytester) -> Non
             "idxdd: ready: dsa0 at *",
         ]
     )
-
-
-def test_a_rule_that_is_never_hit_or_cannot_be_fails_the_test(project: pytest.Pytester) -> None:
-    """A fault test whose fault did not happen has shown nothing."""
-    result = run(
-        project,
-        """
-        import pytest
-
-        @pytest.mark.dsa_fault("op=memmove do drop")
-        def test_never(dsa):
-            pass
-
-        @pytest.mark.dsa_fault("op=noop do fault write")
-        def test_impossible(dsa):
-            pass
-        """,
-    )
-    result.assert_outcomes(passed=1, errors=2)
-    result.stdout.fnmatch_lines(["*never hit: op=memmove do drop*", "*dsa_fault: *write: noop writes nothing*"])
-
-
-def test_a_daemon_that_dies_fails_the_test_unless_it_was_killed(project: pytest.Pytester) -> None:
-    """A crash of idxdd must not pass; a test may kill it to see what its client does. Names of a killed one are removed."""
-    result = run(
-        project,
-        """
-        import os, signal, time, pytest
-
-        def test_killed(dsa):
-            dsa.kill()
-
-        def test_died(dsa):
-            os.kill(dsa.pid, signal.SIGKILL)
-        """,
-    )
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["*idxdd ended with exit code 137*"])
+    said = result.stdout.str()
+    for line in ("never hit: op=memmove do drop", "write: noop writes nothing", "idxdd ended with exit code 137"):
+        assert line in said
 
 
 def test_it_works_under_xdist(project: pytest.Pytester) -> None:
@@ -240,13 +220,13 @@ def test_it_works_under_xdist(project: pytest.Pytester) -> None:
         """
         import pytest
 
-        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.parametrize("number", range(2))
         def test_many(dsa, number):
-            assert dsa.idxdctl("ping", "-n", "3")
+            assert dsa.stats()["sessions"] == 1
         """,
         "-n2",
     )
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=2)
 
 
 def test_a_pytest_that_is_killed_takes_its_daemon_along(project: pytest.Pytester, instance: str) -> None:
