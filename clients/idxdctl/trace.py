@@ -6,21 +6,20 @@ import json as json_module
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idxdctl import trace_export
-from idxdctl.options import Json, Socket, ask, ask_once
+from idxdctl.options import Json, Socket, ask_once
 from idxdctl.output import SCHEMA, Failed, print_json, say
 from idxdctl.sizes import format_size
-from idxdctl.trace_records import Chosen, Owners, everything, facts, fetch
-from idxdd.control.client import ControlClient, connect
+from idxdd.control.client import connect
 from idxdd.control.exitcodes import ExitCode
-from idxdd.control.tracerecord import RECORD_BYTES, TraceRecord
+
+if TYPE_CHECKING:
+    from idxdctl.trace_reading import Owned, Reader
 
 SIZE_DEFAULT, SIZE_MIN, SIZE_MAX = 65536, 64, 1 << 20
 FOLLOW_S = 0.1
@@ -54,6 +53,8 @@ def on(
     socket: Socket = None,
 ) -> None:
     """Begin to trace; an earlier trace is discarded."""
+    from idxdd.control.tracerecord import RECORD_BYTES
+
     answer = ask_once(socket, "trace_on", size=size)
     if json:
         print_json("trace on", answer)
@@ -97,6 +98,9 @@ def show(
     `queued` is the time from the descriptor's acceptance to its dispatch, `ran` from there to its record. A batch's members
     stand before it, with their index, because it ends after them. --json with --follow prints a JSON object a line.
     """
+    from idxdctl.trace_reading import Reader
+    from idxdctl.trace_records import Chosen, facts
+
     chosen = Chosen(wq or [], client or [], status or [], op or [])
     with connect(socket) as connection:
         reader = Reader(connection, chosen)
@@ -110,7 +114,10 @@ def show(
             _follow(reader, json=json)
 
 
-def _print(found: Iterable[tuple[TraceRecord, dict[str, Any] | None]], *, json: bool, header: bool) -> None:
+def _print(found: Iterable[Owned], *, json: bool, header: bool) -> None:
+    from idxdctl import trace_export
+    from idxdctl.trace_records import facts
+
     if json:
         for record, owner in found:
             print(json_module.dumps({"schema": SCHEMA, **facts(record, owner)}))
@@ -144,49 +151,6 @@ def _follow(reader: Reader, *, json: bool) -> None:
         _print(found, json=json, header=False)
 
 
-class Reader:
-    """What a connection has read so far, and who is who."""
-
-    def __init__(self, connection: ControlClient, chosen: Chosen) -> None:
-        self._connection = connection
-        self._chosen = chosen
-        self._owners = Owners(connection)
-        self._next = 0
-
-    def state(self) -> dict[str, Any]:
-        """on, size, kept, dropped."""
-        facts_ = ask(self._connection, "trace")
-        return {key: facts_[key] for key in ("on", "size", "kept", "dropped")}
-
-    def all(self) -> Iterator[tuple[TraceRecord, dict[str, Any] | None]]:
-        """Everything that is kept and wanted, oldest first."""
-        page = fetch(self._connection, position=0)
-        self._next = page.end
-        return self._wanted(everything(self._connection))
-
-    def newest(self, count: int) -> Iterable[tuple[TraceRecord, dict[str, Any] | None]]:
-        """The last `count` of those."""
-        return deque(self.all(), maxlen=count)
-
-    def more(self) -> tuple[list[tuple[TraceRecord, dict[str, Any] | None]], int]:
-        """What came since; how many were lost."""
-        page = fetch(self._connection, position=self._next)
-        lost = page.position - self._next if page.position > self._next else 0
-        self._next = page.position + len(page.records)  # a new trace counts from 0 again
-        return list(self._wanted(page.records)), lost
-
-    def _wanted(self, records: Iterable[TraceRecord]) -> Iterator[tuple[TraceRecord, dict[str, Any] | None]]:
-        refreshed = False
-        for record in records:
-            owner = self._owners.of(record)
-            if owner is None and not refreshed:
-                refreshed = True
-                self._owners.refresh()
-                owner = self._owners.of(record)
-            if self._chosen.wants(record, owner):
-                yield record, owner
-
-
 @trace_app.command("export")
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="`-` is standard output.")],
@@ -205,12 +169,21 @@ def export(
     In the viewer a process is a client and a thread a work queue (+1, +2 ... where descriptors overlap); each descriptor is a
     bar around its time in the queue and its execution, with status, fault and rule among its arguments.
     """
+    from idxdctl import trace_export
+    from idxdctl.trace_reading import Reader
+    from idxdctl.trace_records import Chosen
+
     chosen_form = form or SUFFIXES.get(os.path.splitext(file)[1].lower())
     if chosen_form is None:
         raise Failed(f"trace export: no format for {file!r:.60}", ExitCode.USAGE, hint="say --format text, jsonl or chrome")
+    formats: dict[Format, Callable[[Iterable[Owned], dict[str, Any]], Iterator[str]]] = {
+        Format.TEXT: lambda records, _: trace_export.text(records),
+        Format.JSONL: lambda records, _: trace_export.jsonl(records),
+        Format.CHROME: trace_export.chrome,
+    }
     count = 0
 
-    def counted(records: Iterable[tuple[TraceRecord, dict[str, Any] | None]]) -> Iterator[Any]:
+    def counted(records: Iterable[Owned]) -> Iterator[Any]:
         nonlocal count
         for pair in records:
             count += 1
@@ -219,19 +192,12 @@ def export(
     with connect(socket) as connection:
         reader = Reader(connection, Chosen(wq or [], client or [], status or [], op or []))
         state = reader.state()
-        _write(file, _FORMATS[chosen_form](counted(reader.all()), state), separate=chosen_form is not Format.CHROME)
+        _write(file, formats[chosen_form](counted(reader.all()), state), separate=chosen_form is not Format.CHROME)
     if json:
         print_json("trace export", {"file": file, "format": chosen_form.value, "records": count, **state})
     elif file != "-":
         say(f"{file}: {count} records ({chosen_form.value})")
         _tell(state, count, json=False)
-
-
-_FORMATS: dict[Format, Callable[[Iterable[Any], dict[str, Any]], Iterator[str]]] = {
-    Format.TEXT: lambda records, _: trace_export.text(records),
-    Format.JSONL: lambda records, _: trace_export.jsonl(records),
-    Format.CHROME: trace_export.chrome,
-}
 
 
 def _write(path: str, pieces: Iterator[str], *, separate: bool) -> None:
