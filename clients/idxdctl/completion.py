@@ -124,12 +124,14 @@ SHELLS: dict[str, tuple[str, Callable[[Commands], str]]] = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command: it needs the others."""
+    """Add the command."""
+
+    from idxdctl.parts import program  # which has all the others
 
     def completion(shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish")]) -> None:
         """Print a completion file for a shell."""
         if shell not in SHELLS:
             raise Failed(f"completion: no shell {shell!r:.40}", ExitCode.USAGE, hint=f"there is {', '.join(SHELLS)}")
-        print(SHELLS[shell][1](commands(app)), end="")
+        print(SHELLS[shell][1](commands(program())), end="")
 
     app.command("completion", rich_help_panel="Looking")(completion)

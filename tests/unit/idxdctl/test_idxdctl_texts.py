@@ -5,12 +5,14 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+import typer
 
 from idxdctl import doctor
 from idxdctl.accfg import status_text
 from idxdctl.completion import SHELLS, commands
 from idxdctl.main import app
 from idxdctl.metrics import samples
+from idxdctl.parts import PARTS, program
 from idxdctl.rates import rates
 from idxdd.service.metrics import _family
 
@@ -37,6 +39,13 @@ def test_bash_completes_commands_and_options() -> None:
     assert "--wq-size" in complete("config-wq --wq", 2)
     assert complete("delta cr", 2) == ["create"]
     assert complete("delta create --jso", 3) == ["--json"]
+
+
+def test_the_table_of_commands_is_that_of_the_modules() -> None:
+    """A command that is in no row would be loaded with all the others, one in a wrong row would not be found."""
+    for module, names in PARTS.items():
+        group = typer.main.get_command(program(names[0]))
+        assert tuple(group.commands) == names, module  # type: ignore[attr-defined]
 
 
 def test_every_command_has_help() -> None:
