@@ -62,7 +62,8 @@ static inline struct idxdd_wq_config rig_wq(bool dedicated, uint16_t size)
 }
 
 /* The request to add its portal is under way when this returns. */
-static inline void rig_client_open(struct rig_client *c, struct idxdd_engine *engine, uint32_t wq, uint32_t pasid, uint64_t base, uint64_t size)
+static inline void rig_client_open_as(struct rig_client *c, struct idxdd_engine *engine, uint32_t wq, uint32_t pasid, uint64_t base, uint64_t size,
+                                      bool priv)
 {
     c->client_fd = rig_file(sizeof *c->page);
     c->device_fd = rig_file(IDXDD_PAGE);
@@ -77,10 +78,13 @@ static inline void rig_client_open(struct rig_client *c, struct idxdd_engine *en
     c->space = idxdd_space_new();
     failed = failed || idxdd_space_add(c->space, base, c->memory_fd, size);
     struct idxdd_portal_options options = {.wq = wq, .client_fd = c->client_fd, .device_fd = c->device_fd, .doorbell_fd = c->doorbell,
-                                           .wake_fd = c->wake[0], .space = c->space, .pasid = pasid};
+                                           .wake_fd = c->wake[0], .space = c->space, .pasid = pasid, .priv = priv};
     failed = failed || !idxdd_engine_portal_add(engine, &options, &c->number);
     assert(!failed);
 }
+
+static inline void rig_client_open(struct rig_client *c, struct idxdd_engine *engine, uint32_t wq, uint32_t pasid, uint64_t base, uint64_t size)
+{ rig_client_open_as(c, engine, wq, pasid, base, size, false); }
 
 /* After its portal's removal was acknowledged, or the engine is gone. */
 static inline void rig_client_close(struct rig_client *c)
