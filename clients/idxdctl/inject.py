@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from idxdctl.options import Json, Socket, ask, ask_once
+from idxdctl.options import Json, Socket, ask
 from idxdctl.output import Failed, print_json, say, table
-from idxdd.control.client import connect
+from idxdd.control.client import ControlClient, connect
 from idxdd.control.exitcodes import ExitCode
 
 FILE_BYTES_MAX = 1 << 20
 EVERY = 0
+PIECE = 128
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,23 +38,37 @@ File = Annotated[str | None, typer.Option("--file", metavar="FILE", help="Rules,
 @app.command()
 def add(rules: Rules = None, file: File = None, json: Json = False, socket: Socket = None) -> None:
     """Put rules in force, all or none; prints each with the number it has."""
-    answer = ask_once(socket, "inject", rules=_given(rules, file))
+    with connect(socket) as connection:
+        ids = set(ask(connection, "inject", rules=_given(rules, file))["ids"])
+        added = [rule for rule in _all(connection) if rule["id"] in ids]
     if json:
-        return print_json("inject add", answer)
-    for rule in answer["rules"]:
+        return print_json("inject add", {"rules": added})
+    for rule in added:
         print(f"{rule['id']}: {rule['rule']}")
 
 
 @app.command("list")
 def list_(json: Json = False, socket: Socket = None) -> None:
     """Rules in force, with what they matched, what they hit, and how many hits are left."""
-    answer = ask_once(socket, "inject_list")
+    with connect(socket) as connection:
+        found = _all(connection)
     if json:
-        return print_json("inject list", answer)
-    if not answer["rules"]:
+        return print_json("inject list", {"rules": found})
+    if not found:
         return say("no rule is in force")
-    rows = [(one["rule"], one["id"], one["matches"], one["hits"], _left(one["hits_left"])) for one in answer["rules"]]
+    rows = [(one["rule"], one["id"], one["matches"], one["hits"], _left(one["hits_left"])) for one in found]
     print(table(("rule", "id", "matches", "hits", "left"), rows))
+
+
+def _all(connection: ControlClient) -> list[dict[str, Any]]:
+    """Every page of the rules in force."""
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        page = ask(connection, "inject_list", after=found[-1]["id"] if found else 0)
+        found += page["rules"]
+        more = page["more"]
+    return found
 
 
 def _left(hits: int | None) -> str:
@@ -72,8 +87,9 @@ def remove(
         raise Failed("inject remove: say which: ID... or --all", ExitCode.USAGE)
     removed: list[dict[str, Any]] = []
     with connect(socket) as connection:
+        before = {rule["id"]: rule for rule in _all(connection)}
         for number in [EVERY] if every else ids or []:
-            removed += ask(connection, "inject_remove", rule=number)["rules"]
+            removed += [before[gone] for gone in ask(connection, "inject_remove", rule=number)["ids"] if gone in before]
     if json:
         return print_json("inject remove", {"rules": removed})
     for rule in removed:
@@ -97,10 +113,11 @@ def dry_run(
     """Say what rules would match and do, and to which of some descriptors; nothing is put in force."""
     points: list[dict[str, Any]] = [{"desc": one, **({"wq": wq} if wq else {})} for one in desc or []]
     points += _traced(trace) if trace else []
-    answer = ask_once(socket, "inject_dry_run", rules=_given(rules, file), **({"descriptors": points} if points else {}))
+    with connect(socket) as connection:
+        told = [_told(connection, rule, points) for rule in _given(rules, file)]
     if json:
-        return print_json("inject dry-run", answer)
-    for rule in answer["rules"]:
+        return print_json("inject dry-run", {"rules": told})
+    for rule in told:
         print(rule["rule"])
         print(f"  does        {rule['does']}")
         if rule["by_itself"]:
@@ -110,6 +127,19 @@ def dry_run(
             print(f"  operations  {', '.join(rule['operations'])}")
         for number, one in enumerate(rule.get("descriptors", ()), 1):
             print(f"  {number:>10}  " + (f"hit: {one['outcome']}" if one["hit"] else f"no: {one['why']}"))
+
+
+def _told(connection: ControlClient, rule: Any, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the daemon says of one rule; of many descriptors in pieces, which go on counting."""
+    told: dict[str, Any] = {}
+    for start in range(0, max(len(points), 1), PIECE):
+        answered = told.get("descriptors", [])
+        counts = {name: sum(one[key] for one in answered) for name, key in (("matches", "matches"), ("hits", "hit"))}
+        some = {"descriptors": points[start : start + PIECE], **counts} if points else {}
+        told = ask(connection, "inject_dry_run", rules=[rule], **some)["rules"][0]
+        if points:
+            told["descriptors"] = answered + told["descriptors"]
+    return told
 
 
 # ---- what is given -----------------------------------------------------------------------------------------------------

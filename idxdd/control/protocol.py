@@ -150,6 +150,7 @@ Kind = Number | Numbers | Text | Flag | Document | Pairs
 
 NAME = Text(64)
 OBJECT = Number(1, 2**32 - 1)
+COUNT = Number(0, REQUEST_ID_MAX)
 SIZE_BYTES = Number(1, 2**47)
 ADDRESS = Number(0, 2**56 - 1)  # what a process can have mapped, also with five-level paging
 
@@ -237,9 +238,9 @@ OPS: dict[str, Op] = {
     "evl": Op({"device": NAME}),
     "kick": Op({"pasid": Number(2, 2**20 - 1)}),
     "inject": Op({"rules": Document()}),
-    "inject_list": Op(),
+    "inject_list": Op(optional={"after": Number(0, 2**32 - 1)}),
     "inject_remove": Op({"rule": Number(0, 2**32 - 1)}),  # 0: all of them
-    "inject_dry_run": Op({"rules": Document()}, {"descriptors": Document()}),
+    "inject_dry_run": Op({"rules": Document()}, {"descriptors": Document(), "matches": COUNT, "hits": COUNT}),
 }
 
 

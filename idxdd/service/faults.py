@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.device.device import Device
 from idxdd.device.faults import BadRule, Rule
-from idxdd.device.faults.armed import Client, Faults
+from idxdd.device.faults.armed import Armed, Client, Faults
 from idxdd.device.faults.counting import strikes
 from idxdd.device.faults.matching import Point, mismatch, operations_text, outcome, rule_outcome
 from idxdd.device.faults.text import RULES_MAX, parse_lines
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from idxdd.service.sessions import Session
 
 FILE_BYTES_MAX = 1 << 20
-POINTS_MAX = 4096
+ANSWERS_MAX = 128
+"""Rules times descriptors of one dry run: an answer is a line of text each."""
+PAGE_CHARACTERS = 40_000
+ROW_CHARACTERS = 80
+CLIENTS_TOLD_MAX = 16
 POINT_FIELDS = {"wq": str, "pid": int, "uid": int, "pasid": int, "member": int}
 
 
@@ -105,12 +109,25 @@ def _inject(daemon: "Daemon", session: "Session", rules: Any) -> Steps:
     for one in added:
         daemon.log.warning(f"fault rule {one.number} by pid {session.peer.pid}: {one.rule}", pid=session.peer.pid)
     yield daemon.barrier  # in force when answered
-    return {"rules": [one.document() for one in added]}, []
+    return {"ids": [one.number for one in added], **_page(added)}, []
 
 
-def _inject_list(daemon: "Daemon", _session: "Session") -> Steps:
-    return {"rules": [one.document() for one in daemon.faults.entries()]}, []
+def _inject_list(daemon: "Daemon", _session: "Session", after: int = 0) -> Steps:
+    return _page([one for one in daemon.faults.entries() if one.number > after]), []
     yield
+
+
+def _page(rules: list[Armed]) -> dict[str, Any]:
+    """As many as a frame has room for; `more` tells whether there are others behind them."""
+    page: list[dict[str, Any]] = []
+    room = PAGE_CHARACTERS
+    for one in rules:
+        document = one.document()
+        room -= len(document["rule"]) + ROW_CHARACTERS
+        if room < 0:
+            break
+        page.append(document)
+    return {"rules": page, "more": len(page) < len(rules)}
 
 
 def _inject_remove(daemon: "Daemon", session: "Session", rule: int) -> Steps:
@@ -123,28 +140,32 @@ def _inject_remove(daemon: "Daemon", session: "Session", rule: int) -> Steps:
     for number in removed:
         daemon.log.info(f"fault rule {number} removed by pid {session.peer.pid}, {gone[number].progress.hits} hits")
     yield daemon.barrier
-    return {"rules": [gone[number].document() for number in removed]}, []
+    return {"ids": removed, **_page([gone[number] for number in removed])}, []
 
 
-def _inject_dry_run(daemon: "Daemon", _session: "Session", rules: Any, descriptors: Any = None) -> Steps:
+def _inject_dry_run(
+    daemon: "Daemon", _session: "Session", rules: Any, descriptors: Any = None, matches: int = 0, hits: int = 0
+) -> Steps:
+    """`matches`, `hits`: of descriptors asked about before these."""
     try:
         found = _rules(rules if isinstance(rules, list) else [rules])
         points = _points(descriptors if isinstance(descriptors, list) else [descriptors] if descriptors else [])
         for rule in found:
             daemon.faults.check(rule)
+        if len(found) * max(len(points), 1) > ANSWERS_MAX:
+            raise BadRule(f"descriptors: {len(points)} for {len(found)} rules: at most {ANSWERS_MAX} answers at once")
     except BadRule as error:
         raise Refused("EINVAL", str(error)) from None
-    return {"rules": [_dry_run(daemon, rule, points) for rule in found]}, []
+    return {"rules": [_dry_run(daemon, rule, points, matches, hits) for rule in found]}, []
     yield
 
 
-def _dry_run(daemon: "Daemon", rule: Rule, points: list[Point]) -> dict[str, Any]:
+def _dry_run(daemon: "Daemon", rule: Rule, points: list[Point], matches: int, hits: int) -> dict[str, Any]:
     """What a rule means here and now, and what it would do to each of some descriptors, the first first."""
     told: dict[str, Any] = {"rule": str(rule), "does": rule_outcome(rule), "by_itself": rule.by_itself}
     if not rule.by_itself and not rule.of_vector:
         told |= {"wqs": _wqs(daemon, rule), "operations": operations_text(rule).split(",")}
-        told["clients"] = [client._asdict() for client in daemon.faults.clients_of(rule)]
-    matches = hits = 0
+        told["clients"] = [client._asdict() for client in daemon.faults.clients_of(rule)[:CLIENTS_TOLD_MAX]]
     answers = []
     for point in points:
         why = mismatch(rule, point)
@@ -164,8 +185,6 @@ def _wqs(daemon: "Daemon", rule: Rule) -> list[str]:
 
 
 def _points(documents: list[Any]) -> list[Point]:
-    if len(documents) > POINTS_MAX:
-        raise BadRule(f"descriptors: {len(documents)} are given, {POINTS_MAX} are possible")
     return [_point(document, number) for number, document in enumerate(documents, 1)]
 
 

@@ -121,11 +121,17 @@ class Dsa:
     def inject(self, *rules: Rule | str | dict[str, Any]) -> list[int]:
         """Put rules in force, in any of their forms; their numbers. ControlError names what cannot be."""
         given = [rule.document() if isinstance(rule, Rule) else rule for rule in rules]
-        return [rule["id"] for rule in self.ask("inject", rules=given)["rules"]]
+        return list(self.ask("inject", rules=given)["ids"])
 
     def rules(self) -> list[dict[str, Any]]:
         """Rules in force: id, rule, matches, hits, hits_left."""
-        return list(self.ask("inject_list")["rules"])
+        found: list[dict[str, Any]] = []
+        more = True
+        while more:
+            page = self.ask("inject_list", after=found[-1]["id"] if found else 0)
+            found += page["rules"]
+            more = page["more"]
+        return found
 
     def hits(self, number: int | None = None) -> int:
         """Of one rule, or of all."""

@@ -79,7 +79,7 @@ class Armed:
     def document(self) -> dict[str, Any]:
         """What is told of it."""
         counts = {"matches": self.progress.matches, "hits": self.progress.hits, "hits_left": self.hits_left}
-        return {"id": self.number, "rule": str(self.rule), "document": self.rule.document(), **counts}
+        return {"id": self.number, "rule": str(self.rule), **counts}
 
 
 class Faults:

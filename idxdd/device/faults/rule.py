@@ -13,6 +13,7 @@ from idxdd.device.faults import values
 from idxdd.device.faults.values import Flags, Kind, Span
 
 KIND = "kind"
+TEXT_CHARACTERS_MAX = 1024
 WQ = r"dsa[0-9]{1,2}/wq[0-9]{1,2}\.[0-9]{1,2}"
 
 
@@ -146,6 +147,8 @@ class Rule:
         from idxdd.device.faults.possible import check
 
         check(self)
+        if len(str(self)) > TEXT_CHARACTERS_MAX:
+            raise BadRule(f"rule: its text is longer than {TEXT_CHARACTERS_MAX} characters")
 
     @classmethod
     def parse(cls, text: str) -> Rule:

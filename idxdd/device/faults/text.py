@@ -8,10 +8,9 @@ A file holds a rule a line; "#" begins a comment, empty lines do not count.
 from collections.abc import Iterable
 from typing import Any
 
-from idxdd.device.faults.rule import ACTIONS, Action, BadRule, Rule, What, When, Where, given, kinds
+from idxdd.device.faults.rule import ACTIONS, TEXT_CHARACTERS_MAX, Action, BadRule, Rule, What, When, Where, given, kinds
 from idxdd.device.faults.values import BadValue
 
-TEXT_CHARACTERS_MAX = 4096
 RULES_MAX = 256
 """In one file, and in force at once."""
 
