@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from idxdd.control.client import ControlClient, connect
 
-READY_S = 15.0
+READY_S = 30.0
 
 
 class RunningDaemon:
