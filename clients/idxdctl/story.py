@@ -211,12 +211,18 @@ def _where(history: Iterable[dict[str, Any]], record: TraceRecord) -> str | None
 
 
 def _rule(connection: ControlClient, number: int) -> dict[str, Any] | None:
+    """The rule's text, if it is in force still and we may ask."""
     if not number:
         return None
     with contextlib.suppress(RequestError):
-        for rule in ask(connection, "inject_list")["rules"]:
-            if rule["id"] == number:
-                return {"id": number, "rule": rule["rule"]}
+        after, more = 0, True
+        while more:
+            answer = ask(connection, "inject_list", **({"after": after} if after else {}))
+            for rule in answer["rules"]:
+                after = rule["id"]
+                if after == number:
+                    return {"id": number, "rule": rule["rule"]}
+            more = bool(answer.get("more")) and bool(answer["rules"])
     return {"id": number, "rule": None}
 
 
