@@ -33,7 +33,6 @@ class System:
             profile, engine=self.native, published=self.published, semaphores=[semaphore.name for semaphore in self.semaphores]
         )
         self.clients: list[Client] = []
-        self._priv = False
 
     @property
     def engine(self) -> "System":
@@ -41,15 +40,14 @@ class System:
         return self
 
     def portal_add(self, wq: int, **arguments: Any) -> tuple[int, int]:
-        return self.driver.port.portal_add(wq, priv=self._priv, **arguments), 0
+        return self.driver.port.portal_add(wq, **arguments), 0
 
     def settle(self, request: int = 0) -> None:
         self.driver.settle()
 
     def client(self, wq: int = 0, pasid: int = 2, *, priv: bool = False) -> Client:
         """A portal on this WQ and 64 KiB of memory at BASE."""
-        self._priv = priv
-        made = Client(self, wq, pasid, base=BASE, size=SIZE)  # type: ignore[arg-type]
+        made = Client(self, wq, pasid, base=BASE, size=SIZE, priv=priv)  # type: ignore[arg-type]
         self.clients.append(made)
         return made
 

@@ -236,6 +236,7 @@ def configured(
         bench.run()
         answer = bench.verb("configure", config=DEFAULT_CONFIG)
         assert "ok" in answer, answer
+        bench.lines.clear()
         yield bench
     finally:
         bench.close()

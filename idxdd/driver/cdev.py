@@ -47,6 +47,9 @@ def cdev_open(driver: Driver, wq: Wq, verb: int, pasid: int, client: int, *, fil
         held = driver.state.opens_of(wq.global_index, pasid)
         opened = next((block for block in held if (block.client, block.file, block.closing) == (client, file, 0)), None)
     if opened is None:
+        if any(driver.state.opens_of(wq.global_index, pasid)):
+            text = "PASID entry already exist in xarray."  # its faults are accounted to the first open
+            wq.device.log("warning", text, device=wq.device.name, wq=wq.label, pasid=pasid)
         if wq.dedicated and wq.clients:
             raise DriverError(EBUSY, f"{wq.label}: a dedicated WQ has one client, and it is open already")
         opened = driver.state.add_open(verb, wq.global_index, pasid, client, file)

@@ -229,6 +229,7 @@ def probe(device: Device) -> Steps:
     device.clear_state()
     unmask_error_interrupts(device)
     pmu_init(device)
+    device.log("info", f"Intel(R) Accelerator Device (v{device.caps.version:x})", device=device.name)
     device.block.probed = 1
 
 

@@ -151,7 +151,7 @@ class Driver:
     def queue_int_handle_revoke(self, device: Device) -> None:
         """Cause bit 31. Without room for its work every kernel WQ is quiesced instead."""
         if not self.works.has_room():
-            device.log("error", "Failed to allocate work for int handle revoke.", device=device.name)
+            device.log("error", "Failed to allocate work for int handle revoke", device=device.name)
             device.block.revoke_queued = 0
             for wq in device.wqs:
                 if wq.enabled and wq.type is WqType.KERNEL:

@@ -124,12 +124,12 @@ def process_evl_entry(device: Device, index: int, number: int, queue: QueueFault
     code = entry.error & CODE_MASK
     if code not in FAULTS:
         if device.may_warn("evl"):
-            text = f"Device error {entry.error:#04x} operation: {entry.operation:#04x} fault addr: {entry.fault_addr:#x}"
+            text = f"Device error {code:#x} operation: {entry.operation:#x} fault addr: {entry.fault_addr:#x}"
             device.log("warning", text, device=device.name)
         return
     info = RecordFaultEntry.unpack(entry.pack())
     if info.rci:
-        device.log("debug", "Interrupt request of an event log entry is ignored.", device=device.name, pasid=entry.pasid)
+        device.log("debug", "Completion Int Req set, ignoring!", device=device.name, pasid=entry.pasid)
     if code == DRAIN_XLAT and not info.rcr:
         return
     if entry.wq_idx >= len(device.wqs) or device.wqs[entry.wq_idx].type is WqType.KERNEL:
@@ -213,7 +213,8 @@ def _copy_failed(device: Device, entry: RecordFaultEntry, code: int, asked: int,
         device.block.evl_copy_failures += 1
         for opened in _user_context(device, entry):
             opened.copy_failures += 1
-    text = f"Failed to write to completion record ({asked}:{copied})."
+    which = {CRA_XLAT: "", BATCH_XLAT: "batch ", DRAIN_XLAT: "drain "}[code]
+    text = f"Failed to write to {which}completion record: ({asked}:{copied})"
     device.log("debug", text, device=device.name, wq=wq.label, pasid=entry.pasid)
     if code == CRA_XLAT and entry.batch:
         device.state_segment.set_batch_failed(device.index, entry.batch_id, True)

@@ -83,4 +83,4 @@ def _rebind_wq(wq: Wq, wq_type: WqType) -> Steps:
         yield from drv_enable_wq(wq, wq_type)
     except DriverError:
         wq.device.block.enabled_bitmap &= ~(1 << wq.id)
-        wq.device.log("error", f"HALT: unable to re-enable wq {wq.label}", device=wq.device.name, wq=wq.label)
+        wq.device.log("error", f"HALT: unable to re-enable wq {wq.dev_name}", device=wq.device.name, wq=wq.label)

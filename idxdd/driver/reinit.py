@@ -114,7 +114,7 @@ def _reenable_wq(wq: Wq, wq_type: WqType) -> Steps:
 
 def _give_up(wq: Wq) -> None:
     wq.device.block.enabled_bitmap &= ~(1 << wq.id)
-    wq.device.log("warning", f"Unable to re-enable wq {wq.label}", device=wq.device.name, wq=wq.label)
+    wq.device.log("warning", f"Unable to re-enable wq {wq.dev_name}", device=wq.device.name, wq=wq.label)
 
 
 def wqs_quiesce(device: Device, gate: int, *, keep: bool = False) -> Steps:

@@ -108,7 +108,7 @@ def int_handle_revoke_drain(wq: Wq) -> Steps:
     try:
         yield from submit_own(channel, drain.pack())
     except DriverError:
-        wq.device.log("warning", f"Failed to submit drain desc on wq {wq.id}.", device=wq.device.name, wq=wq.label)
+        wq.device.log("warning", f"Failed to submit drain desc on wq {wq.id}", device=wq.device.name, wq=wq.label)
 
 
 def was_submitted(channel: Channel) -> bool:

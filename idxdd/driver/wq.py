@@ -65,6 +65,11 @@ class Wq:
         return f"{self.device.name}/wq{self.device.index}.{self.id}"
 
     @property
+    def dev_name(self) -> str:
+        """As the kernel's log lines name it: wq0.1."""
+        return f"wq{self.device.index}.{self.id}"
+
+    @property
     def vector(self) -> int:
         """MSI-X entry of this WQ's completions."""
         return self.id + 1

@@ -201,7 +201,7 @@ def test_the_write_bit_does_not_count(bench: DriverBench) -> None:
 def test_other_codes_are_warned_about(bench: DriverBench) -> None:
     """One line each, at most ten in five seconds; nothing is delivered."""
     logged(bench, entry(0x10, operation=3))
-    assert bench.texts() == ["Device error 0x10 operation: 0x03 fault addr: 0x10000"]
+    assert bench.texts() == ["Device error 0x10 operation: 0x3 fault addr: 0x10000"]
     for _ in range(30):
         logged(bench, entry(0x10))
     assert len(bench.texts()) == 10

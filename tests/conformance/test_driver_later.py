@@ -92,7 +92,7 @@ def test_user_wqs_come_back_after_an_flr_and_kernel_wqs_do_not() -> None:
         flr_halt(bench)
         assert wq_states(bench) == [WqState.ENABLED, WqState.ENABLED, WqState.DISABLED, WqState.DISABLED]
         refused = [text for text in bench.texts() if "unable" in text]
-        assert refused == [f"HALT: unable to re-enable wq dsa0/wq0.{wq}" for wq in (SHARED, DEDICATED)]
+        assert refused == [f"HALT: unable to re-enable wq wq0.{wq}" for wq in (SHARED, DEDICATED)]
         device = bench.driver.devices[0]
         assert (device.block.enabled_bitmap, [wq.type for wq in device.wqs[:2]]) == (0b0011, [WqType.USER] * 2)
         assert (bench.wq(SHARED).gate, bench.wq(SHARED).int_handle) == (0, None)

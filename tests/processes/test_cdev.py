@@ -165,7 +165,7 @@ print(json.dumps(found))
 def test_later_drivers_map_for_rawio_and_for_the_opener_only(later: RunningDaemon) -> None:
     """Without CAP_SYS_RAWIO: EPERM, and write is what is left. From a child that inherited the connection: EPERM."""
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, later.socket], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", CHILD, later.socket], capture_output=True, text=True, timeout=100, cwd=Path(__file__).parents[2]
     )
     assert child.returncode == 0, child.stderr
     found = json.loads(child.stdout)

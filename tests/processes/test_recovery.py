@@ -121,7 +121,7 @@ def test_an_flr_brings_user_wqs_back(daemon: RunningDaemon, conn: Connection) ->
         conn.request("halt", device="dsa0", reset_type="flr")
         assert told(queue) is ClosedReason.HALTED
         works_again(queue)
-        wait_until(lambda: "unable to re-enable wq dsa0/wq0.3" in daemon.said, 20, "kernel WQs are given up")
+        wait_until(lambda: "unable to re-enable wq wq0.3" in daemon.said, 20, "kernel WQs are given up")
         told(channel)
         back(daemon)
         works_again(channel)

@@ -268,6 +268,7 @@ def _run(scenario: Scenario, kill_at: int | None, next_kill: Callable[[], int | 
         if scenario is not _starts:
             bench.run()
             assert "ok" in bench.verb("configure", config=DEFAULT_CONFIG)
+        bench.lines.clear()
         bench.steps, bench.budget = 0, kill_at
         scenario(bench)
         _all_answered(bench)
