@@ -138,7 +138,7 @@ class Stress:
         return done
 
 
-@pytest.mark.timeout(600 if LONG else 110)
+@pytest.mark.timeout(600 if LONG else 300)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sixteen_clients_on_mixed_wqs_with_kills(daemon: RunningDaemon, seed: int) -> None:
     """Accepted = completed + aborted per WQ, every byte right, nothing left, whoever is killed on the way."""

@@ -32,7 +32,7 @@ GROWTH_KIB_MAX = 4096
 DEVICES = 2
 
 
-@pytest.mark.timeout(900 if LONG else 110)
+@pytest.mark.timeout(900 if LONG else 300)
 def test_two_devices_under_load_and_disturbed(instance: str, tmp_path: Path) -> None:
     """Accepted = completed + aborted, each exactly once, every byte right, nothing left and nothing grown, whatever happens."""
     devices = [argument for _ in range(DEVICES) for argument in ("--device", "dsa2")]
