@@ -37,7 +37,7 @@ def _list(*, json_wanted: bool) -> int:
         print(_json("list", profiles=[{"name": one.name, "summary": summary(one)} for one in found]))
         return ExitCode.OK
     for profile in found:
-        print(f"{profile.name:<12} {summary(profile)}")
+        print(f"{profile.name:<{max(len(one.name) for one in found)}}  {summary(profile)}")
     return ExitCode.OK
 
 

@@ -14,9 +14,10 @@ from device_system import BASE, NOWHERE, System, device_system
 from engine_bench import CRAV, DRAIN, MOVE, NOOP, RCR, Client, descriptor
 
 from idxdd.device.profile import Profile
+from idxdd.device.profilefile import load
 from idxdd.shm.hostmemory import host_base
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, Flag, Opcode
-from idxdd.spec.registers import EVLCFG, GENCFG, MSIXPERM
+from idxdd.spec.registers import EVLCFG, GENCFG, IDCAP, IDPT, MSIXPERM, OFFSETS
 from idxdd.testing.mock_driver import DEDICATED, SHARED
 from idxdd.testing.profiles import DSA2
 
@@ -191,3 +192,101 @@ def test_a_readback_that_fails_without_translation(instance: str, switch: str) -
         client = enabled(system, case)
         system.run(client, descriptor(DRAIN, CRAV | RCR | 1 << 16, RECORD, NOWHERE))
         assert client.record(0)[0] & 0x3F == CompletionStatus.HW_ERR_DRB
+
+
+# ---- other domains ------------------------------------------------------------------------------------------------------
+
+OWNER, SUBMITTER, HANDLE = 5, 6, 3
+DEST_HANDLE = 1 << 17  # the flag that must be set: the destination goes through the entry
+WINDOW = BASE + 0x8000
+ENTRY: dict[str, Any] = {
+    "usable": True, "submitter_pasid": SUBMITTER, "access_pasid": OWNER, "read_permission": True, "write_permission": True,
+    "window_en": True, "window_base": WINDOW, "window_size": 0x1000,
+}  # fmt: skip
+
+
+def filled(handle: int = HANDLE, target: int = WINDOW, size: int = 64) -> Make:
+    """Inter-domain Fill through this entry."""
+    rest = bytes(22) + struct.pack("<H", handle)
+    return lambda client, more, record: descriptor(
+        Opcode.INTER_DOMAIN_FILL, DEST_HANDLE | more, record, 7, target, size, rest=rest
+    )
+
+
+def updated(base: int = WINDOW, size: int = 64, flags: int = 0b111) -> Make:
+    """Update Window: base, size, and what byte 61 says."""
+
+    def make(client: Client, more: int, record: int) -> bytes:
+        desc = bytearray(descriptor(Opcode.UPDATE_WINDOW, more, record, base))
+        desc[24:32], desc[61], desc[62:64] = size.to_bytes(8, "little"), flags, HANDLE.to_bytes(2, "little")
+        return bytes(desc)
+
+    return make
+
+
+DOMAINS: list[tuple[CompletionStatus, Make, dict[str, Any]]] = [
+    (CompletionStatus.NO_PASID, filled(), {"pasid_en": False}),
+    (CompletionStatus.IDPT_HANDLE_INVAL, filled(handle=9), {}),
+    (CompletionStatus.IDPT_HANDLE_INVAL, filled(), {"submitter_pasid": 7}),
+    (CompletionStatus.IDPT_PERMISSION, filled(), {"write_permission": False}),
+    (CompletionStatus.WINDOW_ERANGE, filled(target=WINDOW + 0x1000), {}),
+    (CompletionStatus.WINDOW_UPDATE_REFUSED, updated(), {"access_pasid": SUBMITTER}),
+    (CompletionStatus.WINDOW_FIELDS, updated(size=0xFFFF_FFFF_FFFF_FFFF), {"access_pasid": SUBMITTER, "allow_update": True}),
+    (
+        CompletionStatus.DOMAIN_GONE,
+        filled(target=1 << 32, size=1 << 20),
+        {"window_en": False, "window_base": 0, "window_size": 0},
+    ),
+]
+
+
+def domain_run(system: System, make: Make, changes: dict[str, Any], flags: int, record: int, *, log: bool) -> Client:
+    """A submitter on WQ 0, an owner whose PASID goes when the work is under way, an entry between them; run it."""
+    driver = system.driver
+    entry = IDPT.encode(**ENTRY | {name: value for name, value in changes.items() if name != "pasid_en"})
+    if log:
+        driver.write(EVLCFG.encode(log_size=64, log_base=host_base(0)))
+        driver.change(GENCFG, evl_en=True)
+    driver.enable(DEDICATED | {"pasid_en": changes.get("pasid_en", True), "pasid": SUBMITTER, "priority": 1})
+    submitter, owner = system.client(pasid=SUBMITTER), system.client(pasid=OWNER)
+    for start in range(0, 1 << 20, len(owner.memory)):
+        owner.space.add((1 << 32) + start, owner._fds[3], len(owner.memory))
+    driver.port.bind_pasid(OWNER, owner.space)
+    driver.port.bind_pasid(SUBMITTER, submitter.space)
+    at = IDPT.entry_offset(HANDLE, driver.read(OFFSETS), driver.read(IDCAP))
+    for dword in (*range(1, 8), 0):
+        driver.mmio.write32(at + 4 * dword, entry.raw >> 32 * dword & 0xFFFF_FFFF)
+    assert driver.command(Command.REQUEST_IDPT_HANDLE, HANDLE) is CmdErr.SUCCESS
+    submitter.publish(make(submitter, flags, record))
+    system.native.run(1)
+    if not submitter.get("done"):
+        driver.port.unbind_pasid(OWNER)
+    driver.turn_until(lambda: submitter.get("done") == 1, "the descriptor")
+    driver.settle()
+    return submitter
+
+
+@pytest.mark.parametrize("place", ["record", "SWERR", "log"])
+@pytest.mark.parametrize(
+    ("status", "make", "changes"), DOMAINS, ids=[f"{status.name}-{number}" for number, (status, _, _) in enumerate(DOMAINS)]
+)
+def test_a_domain_that_is_not_open(
+    instance: str, status: CompletionStatus, make: Make, changes: dict[str, Any], place: str
+) -> None:
+    """Each way another domain refuses, at each place it is told (operations.md section 4, rows 8 and 18, section 8)."""
+    with device_system(instance, load("dsa2-interdomain")) as system:
+        flags, record = (CRAV | RCR, RECORD) if place == "record" else (0, 0)
+        client = domain_run(system, make, changes, flags, record, log=place == "log")
+        found = {
+            "record": lambda: [client.record(0)[0] & 0x3F],
+            "SWERR": lambda: [system.swerr().error],
+            "log": lambda: [entry.error for entry in system.entries()],
+        }[place]()
+        assert found == [status]
+
+
+@pytest.mark.parametrize("command", [Command.REQUEST_IDPT_HANDLE, Command.RELEASE_IDPT_HANDLE])
+def test_an_entry_that_is_not_there_has_no_handle(instance: str, command: Command) -> None:
+    """0x51 for an index beyond the table."""
+    with device_system(instance, load("dsa2-interdomain")) as system:
+        assert system.driver.command(command, system.driver.read(IDCAP).idpt_size) is CmdErr.INVAL_IDPT_IDX
