@@ -1,8 +1,12 @@
 """Inter-domain operations between clients of one daemon: nobody reaches anybody's memory without its owner's word."""
 
+import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from daemons import RunningDaemon
@@ -279,3 +283,22 @@ def test_a_reset_clears_the_table(owner: Peer, daemon: RunningDaemon) -> None:
         assert owner.window(peer, read=True) == handle
     finally:
         peer.client.close()
+
+
+def ctl(daemon: RunningDaemon, *words: str) -> str:
+    """What idxdctl printed."""
+    program = Path(sys.executable).parent / "idxdctl"
+    command = [str(program), *words, "--socket", daemon.socket]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_administrator_sees_and_closes_them(owner: Peer, submitter: Peer, daemon: RunningDaemon) -> None:
+    """Whose memory and who reaches it, in PASIDs; closing is for everybody's sake, opening is the owner's alone."""
+    handle = owner.window(submitter, read=True, offset=True)
+    (seen,) = json.loads(ctl(daemon, "windows", "--json"))["windows"]
+    assert (seen["handle"], seen["owner"], seen["submitter"]) == (handle, owner.pasid, submitter.pasid)
+    assert f"dsa0/{handle}" in ctl(daemon, "windows")
+    ctl(daemon, "close-window", "dsa0", str(handle))
+    assert owner.client.control.request("windows")[0]["windows"] == []
