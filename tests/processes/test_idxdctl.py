@@ -1,6 +1,8 @@
 """idxdctl as a user runs it: a process of its own against a real daemon; one line and an exit code when it fails."""
 
 import ast
+import contextlib
+import io
 import json
 import os
 import random
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import crc32c
+import daemons
 import pytest
+from ctl import live as live  # the fixtures
 from daemons import RunningDaemon
-from daemons import daemon as daemon  # the fixture
 from waiting import wait_until
 
 import idxd_client
@@ -21,13 +24,26 @@ from idxdctl.copying import Copy, Worker
 from idxdctl.main import main
 from idxdd.control.exitcodes import ExitCode
 
+mortal = daemons.daemon
 ALL_WQS = ["dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.2", "dsa0/wq0.3"]
 
 
 def run(daemon: RunningDaemon, *arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
-    """idxdctl with these arguments and the daemon's socket in the environment."""
+    """idxdctl with these arguments and the daemon's socket in the environment; in this process, which is ten times as fast."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for name, value in {"IDXDD_SOCKET": daemon.socket, **environ}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["idxdctl", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def spawned(daemon: RunningDaemon, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own."""
     command = [sys.executable, "-m", "idxdctl.main", *map(str, arguments)]
-    environment = {**os.environ, "IDXDD_SOCKET": daemon.socket, **environ}
+    environment = {**os.environ, "IDXDD_SOCKET": daemon.socket}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -39,6 +55,12 @@ def answered(daemon: RunningDaemon, *arguments: object) -> dict[str, Any]:
     assert found["schema"] == 1
     assert found["command"] == arguments[0]
     return found
+
+
+@pytest.fixture
+def daemon(live: RunningDaemon) -> RunningDaemon:
+    """One for all tests of this file but the one that kills it."""
+    return live
 
 
 @pytest.fixture
@@ -94,7 +116,7 @@ def test_copy_through_all_kinds_of_wq_at_once(daemon: RunningDaemon, source: Pat
     assert [client["wq"] for client in found["clients"]] == ALL_WQS
     kernel = [client for client in found["clients"] if client["kernel"]]
     assert all(client["callbacks"] == client["descriptors"] and not client["repeated"] for client in kernel)
-    assert sorted(os.listdir(tmp_path)) == ["daemon.log", "s", "source", "target"]
+    assert sorted(os.listdir(tmp_path)) == ["source", "target"]
 
 
 def test_copy_is_exact_for_any_size(daemon: RunningDaemon, tmp_path: Path) -> None:
@@ -199,15 +221,15 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(
 
 def test_the_program_itself_ends_without_a_traceback(daemon: RunningDaemon, source: Path, tmp_path: Path) -> None:
     """As the shell sees it: a refused request, and wrong usage."""
-    refused = run(daemon, "ping", "--wq", "dsa0/wq0.7")
+    refused = spawned(daemon, "ping", "--wq", "dsa0/wq0.7")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (ExitCode.FAILED, "", 1)
-    usage = run(daemon, "copy", source, tmp_path / "t", "--chunk", "1.5M")
+    usage = spawned(daemon, "copy", source, tmp_path / "t", "--chunk", "1.5M")
     assert usage.returncode == ExitCode.USAGE
     assert "1.5M" in usage.stderr
     assert "Traceback" not in usage.stderr
 
 
-def test_a_daemon_that_dies_ends_a_copy_with_a_named_error(daemon: RunningDaemon, tmp_path: Path) -> None:
+def test_a_daemon_that_dies_ends_a_copy_with_a_named_error(mortal: RunningDaemon, tmp_path: Path) -> None:
     """Within a second or so, one line, no file half-written in place, no worker left."""
     source, target = tmp_path / "big", tmp_path / "target"
     with source.open("wb") as file:
@@ -222,16 +244,16 @@ def test_a_daemon_that_dies_ends_a_copy_with_a_named_error(daemon: RunningDaemon
         "--procs",
         "2",
         "--socket",
-        daemon.socket,
+        mortal.socket,
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as copy:
-        with daemon.connect() as client:
+        with mortal.connect() as client:
             wait_until(lambda: any(wq["bytes"] for wq in client.request("stats")[0]["wqs"]), 60, "it is at work")
-        daemon.kill()
+        mortal.kill()
         stdout, stderr = copy.communicate(timeout=60)
     assert (copy.returncode, stdout) == (ExitCode.DAEMON_ABSENT, "")
     # A worker that had not connected yet when the other one was at work already finds no daemon at all.
     assert any(said in stderr for said in ("gone", "went away", "closed", "no daemon at")), stderr
     assert stderr.count("\n") == 1
     assert not target.exists()
-    daemon.start()
+    mortal.start()
