@@ -4,8 +4,10 @@ Expected values are worked out here by hand from operations.md, not asked of the
 """
 
 import contextlib
+import json
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from waiting import wait_until
@@ -492,6 +494,29 @@ def test_a_time_passes_first(dsa_module: Dsa, queue: WorkQueue) -> None:
     assert record_of(queue, Descriptor.noop())[0] == 0x01
     wait_until(lambda: record_of(queue, Descriptor.noop())[0] == 0x20, 10, "its time has come")
     assert dsa_module.hits(number) == 1
+
+
+def test_as_many_rules_as_there_may_be(dsa_module: Dsa, tmp_path: Path) -> None:
+    """256 long ones do not fit into one answer: they come in pages, and through the CLI; a 257th is refused."""
+    rules = [on(op=list(range(0x40, 0x70)), wq=SHARED, size=number).drop() for number in range(256)]
+    numbers = [number for start in range(0, 256, 64) for number in dsa_module.inject(*rules[start : start + 64])]
+    assert [rule["id"] for rule in dsa_module.rules()] == numbers
+    assert dsa_module.ask("inject_list")["more"]
+    listed = json.loads(dsa_module.idxdctl("inject", "list", "--json"))["rules"]
+    assert [rule["rule"] for rule in listed] == list(map(str, rules))
+    with pytest.raises(idxd_client.Refused, match="rules: 256 are in force, 256 are possible: remove some"):
+        dsa_module.inject("do drop")
+
+
+def test_a_dry_run_over_a_long_trace(dsa_module: Dsa, tmp_path: Path) -> None:
+    """More descriptors than an answer has room for are counted on: every hundredth of 300."""
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text(json.dumps({"descriptor": bytes(64).hex(), "wq": SHARED, "client": {"pid": 7}}) + "\n")
+    trace.write_text(trace.read_text() * 300)
+    said = dsa_module.idxdctl("inject", "dry-run", "op=noop pid=7 when every=100 do delay 1ms", "--trace", str(trace), "--json")
+    (told,) = json.loads(said)["rules"]
+    assert [number for number, one in enumerate(told["descriptors"], 1) if one["hit"]] == [100, 200, 300]
+    assert (told["wqs"][0], dsa_module.rules()) == (DEDICATED, [])
 
 
 REFUSED: list[tuple[Callable[[Dsa], object], str]] = [
