@@ -39,8 +39,10 @@ PROVOKED = {
     "linger": ("link.ask.fence", "link.ask.fenced", "state.channel.fence_step"),
     "flood": ("state.device.swerr", "mmio.SWERR", "link.event"),
     "configure": ("state.config",),
+    "flr": ("link.ask.flr", "state.device.flr"),
+    "count": ("state.event", "mmio.PERFMON"),
 }  # fmt: skip
-"""What leads to which points, by the beginning of their names."""
+"""What leads to which points, by the beginning of their names. FLR: the daemon has the option that recovers from it."""
 
 
 class Sweep(threading.Thread):
@@ -65,11 +67,13 @@ class Sweep(threading.Thread):
         self._acts: dict[str, Callable[[], object]] = {
             "revoke": lambda: ask(self._control, "revoke", device="dsa0"),
             "halt": lambda: ask(self._control, "halt", device="dsa0", reset_type="software"),
+            "flr": lambda: ask(self._control, "halt", device="dsa0", reset_type="flr"),
             "disable": self._disable,
             "kill": self._kill,
             "linger": self._linger,
             "flood": self._flood,
             "configure": self._configure,
+            "count": self._count,
         }
 
     def run(self) -> None:
@@ -160,6 +164,13 @@ class Sweep(threading.Thread):
             portal.store("dropped", self._rng.randrange(1, 3))
             portal.knock()
             self._stopping.wait(0.01)
+
+    def _count(self) -> None:
+        """A performance counter, started and read; all there are, given back: also those of a request that was cut short."""
+        with contextlib.suppress(RequestError):
+            ask(self._control, "perfmon_start", device="dsa0", category=1, events=1)
+        for event in ask(self._control, "perfmon_read", device="dsa0")["events"]:
+            ask(self._control, "perfmon_stop", device="dsa0", event=event["event"])
 
     def _configure(self) -> None:
         """Another name for a WQ: a new configuration is stored."""

@@ -27,7 +27,7 @@ def test_idxdd_irq_killed_at_numbered_steps_under_load(instance: str, tmp_path: 
     """Its successor finishes the job from wherever it stood: nothing is lost or completed twice, nobody waits in vain."""
     points = random.Random(SEED).sample(POINTS, len(POINTS))
     with create_page(tmp_path / "steps") as page:
-        daemon = RunningDaemon(instance, tmp_path, environ={VARIABLE: str(tmp_path / "steps")}).start()
+        daemon = RunningDaemon(instance, tmp_path, environ={VARIABLE: str(tmp_path / "steps"), "IDXDD_LATER": "flr"}).start()
         try:
             sweep = Sweep(daemon.socket, page, points, SEED, STEPS)
             plan = Plan(CLIENTS, 0, 0, SEED, frozenset({"faults"}), timeout_s=60)
