@@ -32,16 +32,18 @@ FAULT_WITHIN_S = 4.0
 H, R, A, U = Kind.HEAP, Kind.READ_ONLY, Kind.ABSENT, Kind.UNTOUCHED
 
 
-@pytest.fixture
-def daemon(instance: str, tmp_path: Path) -> Iterator[RunningDaemon]:
-    """As ever, but its work queues may block on faults."""
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """As ever, but its work queues may block on faults; one for all tests of this file."""
     config = copy.deepcopy(DEFAULT_CONFIG)
     for group in config[0]["groups"]:
         for wq in group["grouped_workqueues"]:
             wq["block_on_fault"] = 1
-    path = tmp_path / "config.json"
+    folder = tmp_path_factory.mktemp("agent")
+    path = folder / "config.json"
     path.write_text(json.dumps(config))
-    running = RunningDaemon(instance, tmp_path, "--config", str(path)).start()
+    name = f"t-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{os.getpid()}-agent"
+    running = RunningDaemon(name, folder, "--config", str(path)).start()
     yield running
     assert running.stop() == 0, running.said
 
@@ -49,6 +51,7 @@ def daemon(instance: str, tmp_path: Path) -> Iterator[RunningDaemon]:
 @pytest.fixture
 def conn(daemon: RunningDaemon) -> Iterator[Connection]:
     with idxd_client.connect(daemon.socket) as connection:
+        wait_until(lambda: connection.stats()["sessions"] == 1, 10, "clients of the tests before have gone")
         yield connection
 
 

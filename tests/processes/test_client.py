@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import crc32c
+import daemons
 import numpy as np
 import pytest
+from ctl import live as live  # the fixture
 from daemons import RunningDaemon
-from daemons import daemon as daemon  # the fixture
 from waiting import Lateness, wait_until
 
 import idxd_client
@@ -48,6 +49,21 @@ KERNEL_WQS = ["dsa0/wq0.2", "dsa0/wq0.3"]
 ALL_WQS = [*USER_WQS, *KERNEL_WQS]
 NOTICED_S = 1.0
 """A dead daemon is noticed within this, and what the machine needs to run who notices."""
+
+
+mortal = daemons.daemon
+"""For tests that kill it; the others share one."""
+
+
+@pytest.fixture
+def daemon(live: RunningDaemon) -> RunningDaemon:
+    return live
+
+
+@pytest.fixture
+def mortal_conn(mortal: RunningDaemon) -> Iterator[Connection]:
+    with idxd_client.connect(mortal.socket) as connection:
+        yield connection
 
 
 @pytest.fixture
@@ -258,16 +274,16 @@ def test_a_wait_times_out_while_the_device_stands_still(daemon: RunningDaemon, c
 # ---- kernel channels --------------------------------------------------------------------------------------------------------
 
 
-def test_callbacks_run_exactly_once_across_the_death_of_idxdd_irq(daemon: RunningDaemon, conn: Connection) -> None:
+def test_callbacks_run_exactly_once_across_the_death_of_idxdd_irq(mortal: RunningDaemon, mortal_conn: Connection) -> None:
     """kill -9 of idxdd-irq under load, twice: every accepted descriptor is completed once, here."""
     calls: Counter[int] = Counter()
-    with conn.open_kernel("dsa0/wq0.2") as channel, conn.alloc(1 << 20) as memory:
+    with mortal_conn.open_kernel("dsa0/wq0.2") as channel, mortal_conn.alloc(1 << 20) as memory:
         channel.start_dispatcher()
         submitted = []
         killed = 0
         for i in range(3000):
             if i in (800, 1900):
-                pid = daemon.irq_pid()
+                pid = mortal.irq_pid()
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
             place = memory[(i % 256) * 4096 :][:4096]
@@ -277,7 +293,7 @@ def test_callbacks_run_exactly_once_across_the_death_of_idxdd_irq(daemon: Runnin
     assert all(result.ok for result in results)
     assert calls == Counter(completion.number for completion in submitted)
     assert len({completion.number for completion in submitted}) == 3000
-    assert daemon.irq_pid() > 0
+    assert mortal.irq_pid() > 0
     assert killed == 2
 
 
@@ -358,12 +374,12 @@ def test_a_forked_child_opens_its_own(daemon: RunningDaemon, conn: Connection) -
 
 
 @pytest.mark.parametrize("wq", ["dsa0/wq0.0", "dsa0/wq0.2"])
-def test_a_dead_daemon_ends_every_wait(daemon: RunningDaemon, conn: Connection, wq: str) -> None:
+def test_a_dead_daemon_ends_every_wait(mortal: RunningDaemon, mortal_conn: Connection, wq: str) -> None:
     """Within a second, by name: waits of threads, of asyncio, submissions and requests."""
     noticed: dict[str, float] = {}
-    with conn.open(wq) as queue:
+    with mortal_conn.open(wq) as queue:
         queue.noop()
-        stop(daemon.pid)
+        stop(mortal.pid)
         completions = [queue.submit(Descriptor.noop()) for _ in range(2)]
 
         def wait_in_thread() -> None:
@@ -381,7 +397,7 @@ def test_a_dead_daemon_ends_every_wait(daemon: RunningDaemon, conn: Connection, 
             thread.start()
         with Lateness() as late:
             time_of_death = time.monotonic()
-            daemon.kill()
+            mortal.kill()
             for thread in threads:
                 thread.join(15)
         assert set(noticed) == {"thread", "loop"}
@@ -389,8 +405,8 @@ def test_a_dead_daemon_ends_every_wait(daemon: RunningDaemon, conn: Connection, 
         with pytest.raises(DeviceGone):
             submit_until_refused(queue)
         with pytest.raises(DeviceGone):
-            conn.list()
-    daemon.start()  # which removes what the killed one left
+            mortal_conn.list()
+    mortal.start()  # which removes what the killed one left
 
 
 def out_of_time(*_: object) -> None:
@@ -398,25 +414,29 @@ def out_of_time(*_: object) -> None:
 
 
 def test_reattach_keeps_views_contents_and_handles(
-    daemon: RunningDaemon, conn: Connection, monkeypatch: pytest.MonkeyPatch
+    mortal: RunningDaemon, mortal_conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program survives a daemon restart without being restarted: same objects, same addresses, new device."""
-    with conn.open("dsa0/wq0.0") as queue, conn.open("dsa0/wq0.2") as channel, conn.alloc(1 << 16) as memory:
+    with (
+        mortal_conn.open("dsa0/wq0.0") as queue,
+        mortal_conn.open("dsa0/wq0.2") as channel,
+        mortal_conn.alloc(1 << 16) as memory,
+    ):
         view = np.frombuffer(memory, np.uint8)
         queue.fill(memory[:32768], 0x1111111111111111)
-        address, before = memory.address, conn.generation
-        daemon.kill()
+        address, before = memory.address, mortal_conn.generation
+        mortal.kill()
         with pytest.raises(DeviceGone):
             queue.noop()
         with pytest.raises(DaemonAbsent):
-            conn.reattach(timeout=0.2)
-        daemon.start()
+            mortal_conn.reattach(timeout=0.2)
+        mortal.start()
         with monkeypatch.context() as patch:
             patch.setattr(idxd_client.Buffer, "refill", out_of_time)
             with pytest.raises(WaitTimeout, match="reattach"):
-                conn.reattach()
-        conn.reattach()
-        assert conn.generation > before
+                mortal_conn.reattach()
+        mortal_conn.reattach()
+        assert mortal_conn.generation > before
         assert memory.address == address
         assert (view[:32768] == 0x11).all(), "contents came along"
         queue.memmove(memory[32768:], memory[:32768])
