@@ -146,8 +146,8 @@ def _spawn(path: str, command: list[str], environment: dict[str, str]) -> int:
         tell = -1
         if said := os.read(failed, 4):  # an execve that succeeds closes it
             os.waitpid(pid, 0)
-            number = int.from_bytes(said, "little")
-            raise OSError(number, os.strerror(number), path)
+            error_number = int.from_bytes(said, "little")
+            raise OSError(error_number, os.strerror(error_number), path)
         return pid
     finally:
         os.close(failed)
