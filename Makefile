@@ -110,7 +110,8 @@ spec: | $(VENV)/.dependencies
 docs: install
 	PYTHONPATH=tests $(BIN)/python tests/operation_report.py
 	PYTHONPATH=tests $(BIN)/pytest -q -n0 -p observed_codes --codes-table docs/device-coverage.md tests/unit/device \
-	  tests/protocol/test_commands.py tests/protocol/test_registers.py tests/unit/native/test_engine.py
+	  tests/protocol/test_commands.py tests/protocol/test_registers.py tests/protocol/test_codes.py \
+	  tests/protocol/test_real_device.py tests/unit/native/test_engine.py
 
 # Manual pages and completion files, from the programs themselves.
 .PHONY: man
