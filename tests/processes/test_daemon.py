@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ctl import live as live  # fixtures
 from daemons import RunningDaemon, alive, child_pids
-from daemons import daemon as daemon  # the fixture
+from daemons import daemon as daemon
 from waiting import Lateness, wait_until
 
 import idxd_client
@@ -237,30 +238,30 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.communicate(timeout=10)
 
 
-def test_a_killed_client_gives_everything_back(daemon: RunningDaemon) -> None:
+def test_a_killed_client_gives_everything_back(live: RunningDaemon) -> None:
     """Its dedicated WQ can be opened by the next one, its channels, sessions and descriptors are gone, nothing piles up."""
-    table = Path(f"/proc/{daemon.pid}/fd")
+    table = Path(f"/proc/{live.pid}/fd")
     baseline = 0
     for turn in range(6):
-        process = client_process(daemon, "dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.2", "dsa0/wq0.3")
-        busy = stats(daemon)
+        process = client_process(live, "dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.2", "dsa0/wq0.3")
+        busy = stats(live)
         assert busy["channels"] == 2
         kill(process)
-        wait_until(lambda: stats(daemon)["sessions"] == 1, 10, "only the asking session is left")
-        assert stats(daemon)["channels"] == 0
+        wait_until(lambda: stats(live)["sessions"] == 1, 10, "only the asking session is left")
+        assert stats(live)["channels"] == 0
         if turn < 2:  # what is opened once, at the first use, is no leak
             baseline = max(baseline, len(list(table.iterdir())))
         wait_until(
             lambda most=baseline: len(list(table.iterdir())) <= most, 10, "no descriptor more than after the first clients"
         )
-    with daemon.connect() as client:
+    with live.connect() as client:
         assert open_wq(client, "dsa0/wq0.0")["dedicated"]
 
 
-def test_an_undeliverable_record_costs_nobody_anything(daemon: RunningDaemon) -> None:
+def test_an_undeliverable_record_costs_nobody_anything(live: RunningDaemon) -> None:
     """A record address that is not there goes through the event log and idxdd-irq back to idxdd, which cannot write it."""
-    irq = daemon.irq_pid()
-    with idxd_client.connect(daemon.socket, agent=False) as connection, connection.open_user("dsa0/wq0.1") as queue:
+    irq = live.irq_pid()
+    with idxd_client.connect(live.socket, agent=False) as connection, connection.open_user("dsa0/wq0.1") as queue:
         array = connection.array(1)
         array[0] = idxd_client.Descriptor.noop()
         slot = bytearray(array.slots[0])
@@ -270,16 +271,16 @@ def test_an_undeliverable_record_costs_nobody_anything(daemon: RunningDaemon) ->
             queue.submit_slot(array.slots[0], 5.0)
         queue.wait_number(19)
         queue.noop()
-    assert daemon.irq_pid() == irq
-    assert "bad frame" not in daemon.said
+    assert live.irq_pid() == irq
+    assert "bad frame" not in live.said
 
 
-def test_a_client_that_hangs_up_gives_everything_back(daemon: RunningDaemon) -> None:
+def test_a_client_that_hangs_up_gives_everything_back(live: RunningDaemon) -> None:
     """Closing the connection without closing portals is the same as dying."""
-    client = daemon.connect()
+    client = live.connect()
     open_wq(client, "dsa0/wq0.0")
     client.close()
-    with daemon.connect() as other:
+    with live.connect() as other:
         assert wait_until(lambda: try_open(other, "dsa0/wq0.0"), 10, "the dedicated WQ is free again")
 
 
@@ -293,9 +294,9 @@ def try_open(client: ControlClient, wq: str) -> bool:
     return True
 
 
-def test_a_dedicated_user_wq_has_one_client(daemon: RunningDaemon) -> None:
+def test_a_dedicated_user_wq_has_one_client(live: RunningDaemon) -> None:
     """The second opener is told EBUSY, as from the character device."""
-    with daemon.connect() as one, daemon.connect() as other:
+    with live.connect() as one, live.connect() as other:
         open_wq(one, "dsa0/wq0.0")
         with pytest.raises(RequestError) as refused:
             open_wq(other, "dsa0/wq0.0")
@@ -303,16 +304,16 @@ def test_a_dedicated_user_wq_has_one_client(daemon: RunningDaemon) -> None:
 
 
 @pytest.mark.parametrize("wq", ["dsa0/wq0.9", "dsa1/wq1.0", "wq0.1", "dsa0/wq1.0", "dsa0/wq0.99"])
-def test_a_wq_that_is_not_there(daemon: RunningDaemon, wq: str) -> None:
+def test_a_wq_that_is_not_there(live: RunningDaemon, wq: str) -> None:
     """ENOENT names what was asked for."""
-    with daemon.connect() as client, pytest.raises(RequestError) as refused:
+    with live.connect() as client, pytest.raises(RequestError) as refused:
         open_wq(client, wq)
     assert refused.value.code == "ENOENT"
 
 
-def test_a_wq_without_configuration_cannot_be_opened(daemon: RunningDaemon) -> None:
+def test_a_wq_without_configuration_cannot_be_opened(live: RunningDaemon) -> None:
     """It exists in the hardware, but no driver has it."""
-    with daemon.connect() as client, pytest.raises(RequestError) as refused:
+    with live.connect() as client, pytest.raises(RequestError) as refused:
         open_wq(client, "dsa0/wq0.7")
     assert refused.value.code == "ENXIO"
 
@@ -344,9 +345,9 @@ def code_of(call: Callable[[], object]) -> str:
     return refused.value.code
 
 
-def test_buffers_are_mapped_where_the_client_says(daemon: RunningDaemon) -> None:
+def test_buffers_are_mapped_where_the_client_says(live: RunningDaemon) -> None:
     """Overlaps, unaligned addresses, double maps and frees in use are refused; unmap gives the address back."""
-    with daemon.connect() as client:
+    with live.connect() as client:
         first, fds = client.request("alloc", size=10_000)
         wire.close_all(fds)
         assert first["size"] == 12288
@@ -362,9 +363,9 @@ def test_buffers_are_mapped_where_the_client_says(daemon: RunningDaemon) -> None
         client.request("free", buffer=first["buffer"])
 
 
-def test_a_client_cannot_resize_what_it_was_given(daemon: RunningDaemon) -> None:
+def test_a_client_cannot_resize_what_it_was_given(live: RunningDaemon) -> None:
     """Shrinking a shared file would be a SIGBUS in the daemon; growing and unsealing are refused as well."""
-    with daemon.connect() as client:
+    with live.connect() as client:
         _, fds = client.request("alloc", size=8192)
         _, more = client.request("open", wq="dsa0/wq0.2")
         for fd in [*fds, more[0], more[4]]:
@@ -377,26 +378,26 @@ def test_a_client_cannot_resize_what_it_was_given(daemon: RunningDaemon) -> None
         wire.close_all([*fds, *more])
 
 
-def test_a_stopped_client_hurts_nobody(daemon: RunningDaemon) -> None:
+def test_a_stopped_client_hurts_nobody(live: RunningDaemon) -> None:
     """SIGSTOP with everything open: others open, list and close meanwhile."""
-    process = client_process(daemon, "dsa0/wq0.1", "dsa0/wq0.2")
+    process = client_process(live, "dsa0/wq0.1", "dsa0/wq0.2")
     os.kill(process.pid, signal.SIGSTOP)
-    with daemon.connect() as client:
+    with live.connect() as client:
         portal = open_wq(client, "dsa0/wq0.2")["portal"]
         client.request("close", portal=portal)
         assert client.request("list")[0]["devices"]
     kill(process)
 
 
-def test_many_clients_come_and_go(daemon: RunningDaemon) -> None:
+def test_many_clients_come_and_go(live: RunningDaemon) -> None:
     """Two hundred sessions one after the other: descriptors and memory of the daemon do not grow."""
-    table = Path(f"/proc/{daemon.pid}/fd")
+    table = Path(f"/proc/{live.pid}/fd")
     counts = []
     for number in range(200):
-        with daemon.connect() as client:
+        with live.connect() as client:
             open_wq(client, "dsa0/wq0.1")
         if number in (50, 199):
-            wait_until(lambda: stats(daemon)["sessions"] == 1, 10, "sessions end")
+            wait_until(lambda: stats(live)["sessions"] == 1, 10, "sessions end")
             counts.append(len(list(table.iterdir())))
     wait_until(lambda: len(list(table.iterdir())) <= counts[0], 10, "as many descriptors as after fifty")
 
@@ -490,9 +491,9 @@ def test_a_client_that_stays_inside_the_gate_is_fenced(daemon: RunningDaemon) ->
 # ---- administration ---------------------------------------------------------------------------------------------------
 
 
-def test_disable_and_enable(daemon: RunningDaemon) -> None:
+def test_disable_and_enable(live: RunningDaemon) -> None:
     """An administrator's verbs go through real commands; an open portal reopens at its client's request."""
-    with daemon.connect() as client:
+    with live.connect() as client:
         portal = open_wq(client, "dsa0/wq0.1")["portal"]
         client.request("disable_wq", wq="dsa0/wq0.1")
         assert code_of(lambda: open_wq(client, "dsa0/wq0.1")) in ("ENXIO", "ENODEV")
@@ -505,9 +506,9 @@ def test_disable_and_enable(daemon: RunningDaemon) -> None:
         assert client.request("list")[0]["devices"][0]["state"] == "enabled"
 
 
-def test_registers_by_name(daemon: RunningDaemon) -> None:
+def test_registers_by_name(live: RunningDaemon) -> None:
     """Decoded through the spec, all of them, in one frame."""
-    with daemon.connect() as client:
+    with live.connect() as client:
         found = client.request("regs", device="dsa0")[0]["registers"]
     assert found["GENSTS"]["fields"]["state"] == "ENABLED"
     assert found["VERSION"]["value"] == "0x00000200"
