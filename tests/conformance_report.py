@@ -1,6 +1,7 @@
 """make conformance: run the tests that carry an id of the checklist and write docs/conformance.md.
 
-Every id of tests/conformance/assertions.txt has a test or a reason in reasons.txt; a test with an unknown id, an id with
+Every id of tests/conformance/assertions.txt has a test or a reason in reasons.txt; what cannot be taken literally has a line in
+notes.txt; a test with an unknown id, an id with
 both, and an id with neither are mistakes that fail the run. Loaded with `-p conformance_report`.
 """
 
@@ -49,11 +50,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, on the controller."""
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
-    assertions, reasons = table("assertions.txt"), table("reasons.txt")
-    problems = [f"{id_}: no such item" for id_ in sorted({*_results, *reasons} - {*assertions})]
+    assertions, reasons, notes = table("assertions.txt"), table("reasons.txt"), table("notes.txt")
+    problems = [f"{id_}: no such item" for id_ in sorted({*_results, *reasons, *notes} - {*assertions})]
     problems += [f"{id_}: neither test nor reason" for id_ in assertions if id_ not in _results and id_ not in reasons]
     problems += [f"{id_}: has a test, so needs no reason" for id_ in reasons if id_ in _results]
-    REPORT.write_text(HEAD + _summary(assertions) + _rows(assertions, reasons))
+    REPORT.write_text(HEAD + _summary(assertions) + _rows(assertions, reasons, notes))
     if problems:
         print("\n" + "\n".join(problems))
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -73,9 +74,10 @@ def _summary(assertions: dict[str, str]) -> str:
 _WORDS = {"passed": "passed", "failed": "failed", "skipped": "skipped", "–": "without a test, for the reason given"}
 
 
-def _rows(assertions: dict[str, str], reasons: dict[str, str]) -> str:
+def _rows(assertions: dict[str, str], reasons: dict[str, str], notes: dict[str, str]) -> str:
     rows = []
     for id_, assertion in assertions.items():
         tests = "<br>".join(f"`{test}`" for test in sorted(_results.get(id_, {}))) or reasons.get(id_, "**none**")
-        rows.append(f"| {id_} | {assertion} | {tests} | {_state(id_)} |\n")
+        here = f"<br>*Here: {notes[id_]}.*" if id_ in notes else ""
+        rows.append(f"| {id_} | {assertion}{here} | {tests} | {_state(id_)} |\n")
     return "".join(rows)
