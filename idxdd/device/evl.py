@@ -83,8 +83,8 @@ class EventLog:
         self.forget(lambda exit: exit.wq % WQS_PER_DEVICE in wq_ids and pasid in (None, exit.pasid))
 
     def lose(self, count: int) -> None:
-        """Fault injection: the next entries find the log full, and are dropped whatever GENCAP.evl_overflow says."""
-        self._losing += count
+        """Fault injection: so many entries from here find the log full, and are dropped whatever GENCAP.evl_overflow says."""
+        self._losing = count
 
     def _write(self, entry: EventLogEntry) -> None:
         if self.full or self._losing:

@@ -10,6 +10,8 @@ from idxdd.control.exitcodes import ExitCode
 from idxdd.service.notify import fail
 
 READY_S = 15.0
+READY_UNATTENDED_S = 60.0
+"""Where many run side by side on loaded cores, and nobody waits at a terminal."""
 END_S = 5.0
 
 
@@ -39,11 +41,11 @@ class PrivateDaemon:
         self.code: int | None = None
         """How it ended: exit code, 128 + n after signal n; None: not yet."""
 
-    def wait_ready(self) -> int | None:
+    def wait_ready(self, timeout_s: float = READY_S) -> int | None:
         """None when ready; else the exit code it ended with (it has said why)."""
-        ready, _, _ = select.select([self._ready], [], [], READY_S)
+        ready, _, _ = select.select([self._ready], [], [], timeout_s)
         if not ready:
-            fail(f"the private daemon is not ready after {READY_S:g} s")
+            fail(f"the private daemon is not ready after {timeout_s:g} s")
             return ExitCode.FAILED
         if os.read(self._ready, 1):
             return None

@@ -29,7 +29,7 @@ from idxdd.control.wire import close_all
 from idxdd.device.engineport import WQS_PER_DEVICE
 from idxdd.device.faults import BadRule, Rule
 from idxdd.device.faults.values import code_name
-from idxdd.service.private import PrivateDaemon
+from idxdd.service.private import READY_UNATTENDED_S, PrivateDaemon
 from idxdd.service.sweep_options import DEFAULT_FAULTS, FAULTS
 from idxdd.shm.clock import CLOCK
 from idxdd.spec.codes import Opcode
@@ -158,7 +158,7 @@ class Sweep:
             path = str(directory / "s")
             daemon = PrivateDaemon(f"sweep-{os.getpid()}", path, chosen, log=log.fileno())
             try:
-                code = daemon.wait_ready()
+                code = daemon.wait_ready(READY_UNATTENDED_S)
                 if code is not None:
                     said = (directory / "log").read_text(errors="replace").strip().rpartition("\n")[2]
                     raise CannotSweep(

@@ -20,7 +20,7 @@ from idxdd.control.tracerecord import RECORD_BYTES, TraceFlag, TraceRecord, Why,
 from idxdd.control.wire import close_all
 from idxdd.device.faults import Rule
 from idxdd.device.faults.values import code_name
-from idxdd.service.private import PrivateDaemon
+from idxdd.service.private import READY_UNATTENDED_S, PrivateDaemon
 from idxdd.shm.names import sweep_instance
 from idxdd.spec.codes import STATUS_CODE_MASK, CompletionStatus, Opcode
 
@@ -57,10 +57,10 @@ class Dsa:
             chosen += ["--config", str(self._config(config))]
         with self._log.open("wb") as log:
             self._daemon = PrivateDaemon(self.instance, self.socket, chosen, log=log.fileno())
-        if self._daemon.wait_ready() is not None:
+        if self._daemon.wait_ready(READY_UNATTENDED_S) is not None:
             said = self.log
             self.stop()
-            raise NotStarted(f"idxdd did not start: {said.strip()}")
+            raise NotStarted(f"idxdd did not start: {said.strip() or 'it is not ready in time'}")
         with contextlib.suppress(ControlError, ValueError):  # without a trace a failure tells less, that is all
             self.ask("trace_on", size=TRACE_RECORDS)
 

@@ -28,6 +28,7 @@ from idxdd.control.tracerecord import TraceRecord
 from idxdd.spec.codes import Opcode
 from idxdd.spec.registers import SWERR
 from idxdd.testing import Dsa, on
+from idxdd.testing.instance import NotStarted
 
 pytestmark = pytest.mark.dsa_profile("dsa2", "dsa2")
 DEDICATED, SHARED, KERNEL = "dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.2"
@@ -519,9 +520,27 @@ def test_a_dry_run_over_a_long_trace(dsa_module: Dsa, tmp_path: Path) -> None:
     assert (told["wqs"][0], dsa_module.rules()) == (DEDICATED, [])
 
 
+def test_rules_of_a_file_are_in_force_from_the_start(tmp_path: Path) -> None:
+    """As text and as JSON; one that cannot be ends the start, by name of file and number of line."""
+    (tmp_path / "rules").write_text("# two\nop=noop when nth=1 do status hw_err1 force\n\ndo delay 1ms  # each\n")
+    (tmp_path / "rules.json").write_text('["do drop", {"when": {"nth": 2}, "do": {"action": "halt", "reset": "flr"}}]')
+    (tmp_path / "bad").write_text("do drop\nop=noop do fault write\n")
+    said = []
+    for name in ("rules", "rules.json"):
+        dsa = Dsa(options=["--inject", str(tmp_path / name)])
+        try:
+            said.append([rule["rule"] for rule in dsa.rules()])
+        finally:
+            assert dsa.stop() == 0
+    assert said == [["op=noop when nth=1 do status hw_err1 force", "do delay 1ms"], ["do drop", "when nth=2 do halt flr"]]
+    with pytest.raises(NotStarted, match=r"fault rules .*/bad: line 2: write: noop writes nothing"):
+        Dsa(options=["--inject", str(tmp_path / "bad")])
+
+
 REFUSED: list[tuple[Callable[[Dsa], object], str]] = [
     (lambda dsa: dsa.inject("op=noop do fault write"), "write: noop writes nothing"),
     (lambda dsa: dsa.inject("wq=dsa0/wq0.9 do drop"), "wq: no work queue dsa0/wq0.9"),
+    (lambda dsa: dsa.inject("do interrupt spurious vector=31"), "vector: dsa0 has vectors 0 to "),
     (lambda dsa: dsa.inject("device=dsa7 do revoke"), "device: no device dsa7 (there is dsa0, dsa1)"),
     (lambda dsa: dsa.inject("do drop", "do dorp"), "rule 2: dorp: is no action; did you mean drop?"),
     (lambda dsa: dsa.inject(*["do drop"] * 257), "rules: 257 are given, 256 are possible"),

@@ -20,8 +20,16 @@ NS_PER_S = 10**9
 
 
 def act(device: Device, what: What, exit: Exit | None, unplug: Unplug) -> None:
-    """Carry an action out; `exit`: the descriptor that was met, None when the rule strikes by itself."""
-    ACTIONS[what.action](device, what, exit, unplug)
+    """Carry an action out; `exit`: the descriptor that was met, None when the rule strikes by itself. A device that was removed
+    is out of reach."""
+    if device.present:
+        ACTIONS[what.action](device, what, exit, unplug)
+
+
+def forget(device: Device, what: What) -> None:
+    """The rule is gone: so is what it still had in store."""
+    if what.action == "evl-overflow":
+        device.errors.log.lose(0)
 
 
 def _swerr(device: Device, what: What, exit: Exit | None, _unplug: Unplug) -> None:
@@ -47,8 +55,7 @@ def _halt(device: Device, what: What, _exit: Exit | None, _unplug: Unplug) -> No
 
 
 def _remove(device: Device, what: What, _exit: Exit | None, unplug: Unplug) -> None:
-    if device.present:
-        unplug(device, None if what.time is None else what.time / NS_PER_S)
+    unplug(device, None if what.time is None else what.time / NS_PER_S)
 
 
 ACTIONS: dict[str, Callable[[Device, What, Exit | None, Unplug], None]] = {

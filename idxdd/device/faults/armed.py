@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from idxdd.device.engineport import EnginePort
-from idxdd.device.faults.actions import NS_PER_S, Unplug, act
+from idxdd.device.faults.actions import NS_PER_S, Unplug, act, forget
 from idxdd.device.faults.compiled import Progress, compiled, needs_engine
 from idxdd.device.faults.counting import Counted
 from idxdd.device.faults.rule import BadRule, Rule
@@ -134,13 +134,16 @@ class Faults:
         return self._armed[number]
 
     def check(self, rule: Rule) -> None:
-        """BadRule: it names a device or a work queue that is not there."""
+        """BadRule: it names a device, a work queue or a vector that is not there."""
         there = ", ".join(self._devices)
         if rule.where.device is not None and rule.where.device not in self._devices:
             raise BadRule(f"device: no device {rule.where.device} (there is {there})")
+        for device in self._devices.values():
+            if rule.where.device in (None, device.name) and (rule.what.vector or 0) >= device.profile.vectors:
+                raise BadRule(f"vector: {device.name} has vectors 0 to {device.profile.vectors - 1}")
         for name in rule.where.wq or ():
-            device = self._devices.get(name.partition("/")[0])
-            if device is None or int(name.rpartition(".")[2]) >= device.wqs.count:
+            owner = self._devices.get(name.partition("/")[0])
+            if owner is None or int(name.rpartition(".")[2]) >= owner.wqs.count:
                 raise BadRule(f"wq: no work queue {name} (there is {there})")
 
     def remove(self, numbers: Iterable[int] | None = None) -> list[int]:
@@ -150,7 +153,9 @@ class Faults:
             if number not in self._armed:
                 raise KeyError(number)
         for number in gone:
-            del self._armed[number]
+            what = self._armed.pop(number).rule.what
+            for device in self._devices.values():
+                forget(device, what)
         if gone:
             self._install()
         return gone
