@@ -138,7 +138,7 @@ class Device:
         before, self.platform = self.platform, replace(self.platform, **switches)  # type: ignore[arg-type]
         if self.platform == before:
             return
-        self.interrupts.set_bus_master(self.platform.bus_master)
+        self.interrupts.set_bus_master(self.pci.messages_leave)
         if halts(before, self.platform) and self.state in (DeviceState.ENABLED, DeviceState.DRAIN):
             self.errors.report(ErrorReport(CompletionStatus.PCI_CONFIG_CHANGED))
             self.halt(ResetType.FLR)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from idxdd.spec.codes import ResetType
 from idxdd.spec.layout import Access, Field, PciRegister
-from idxdd.spec.pci import ATSCAP, DEVCTL, MSIXCAP, PASIDCAP, PCI_CONFIG, PCICMD, PRSCAP
+from idxdd.spec.pci import ATSCAP, DEVCTL, MSIXCAP, PASIDCAP, PCI_CONFIG, PCICMD, PRSCAP, VC0CTL
 
 if TYPE_CHECKING:
     from idxdd.device.device import Device
@@ -29,6 +29,7 @@ SWITCHES: Final[dict[Field[Any], str]] = {
     PRSCAP.enable: "prs",
     PRSCAP.allocation: "prs_allocation",
     PRSCAP.capacity: "prs_capacity",
+    VC0CTL.tc_map: "traffic_classes",
 }
 """Fields that are switches of the platform, by name."""
 
@@ -57,6 +58,12 @@ class PciConfig:
         self._kept[PCICMD] = PCICMD.encode(memory_space=True).raw
         self._kept[MSIXCAP] = MSIXCAP.initial().replace(table_size=self._device.profile.vectors - 1, msix_enable=True).raw
 
+    @property
+    def messages_leave(self) -> bool:
+        """May an interrupt message leave the device?"""
+        msix = self.read(MSIXCAP)
+        return self._device.platform.bus_master and msix.msix_enable and not msix.function_mask
+
     def read(self, register: type[P]) -> P:
         """A register as software reads it."""
         value = register(self._kept[register])
@@ -74,9 +81,14 @@ class PciConfig:
         if isinstance(after, DEVCTL):
             after = after.replace(initiate_flr=False)
         switches = {name: getattr(after, field.name) for field, name in SWITCHES.items() if field.owner is register}
+        if isinstance(after, VC0CTL):
+            after = after.replace(tc_map=after.tc_map | 1)  # class 0 is always mapped
+            switches = {"traffic_classes": after.tc_map}
         self._kept[register] = after.raw
         if switches:
             self._device.set_platform(**switches)
+        if register is MSIXCAP:
+            self._device.interrupts.set_bus_master(self.messages_leave)
         if flr:
             self._device.reset(ResetType.FLR, then)
         return Written(self.read(register), flr)

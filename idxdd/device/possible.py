@@ -219,6 +219,7 @@ PCI: Final = (
         "must be 1 to pci.prs_capacity while pci.prs is true: Enable Device answers 0x13 otherwise (8.1)",
         lambda p: not p.platform.prs or 0 < p.platform.prs_allocation <= p.platform.prs_capacity,
     ),
+    Rule("pci.traffic_classes", "must be 1 to 255, with class 0", lambda p: p.platform.traffic_classes & ~0xFE == 1),
     Rule(
         "pci.bus_master",
         "must be true: no message would ever leave the device, and the driver waits for them; switch it off at run time",

@@ -56,6 +56,8 @@ class Platform:
     prs_capacity: int
     prs_allocation: int
     """Page requests that may be outstanding; checked at Enable Device while PRS is on."""
+    traffic_classes: int
+    """Classes a virtual channel is mapped to, bit n = class n; a descriptor of another ends with 0x1E."""
     msix_masked: bool
     """Power-on masks every MSI-X entry, and the PCI layer of an operating system opens them for the driver. No process
     here is that layer: the device starts with its work done, unless this says otherwise."""

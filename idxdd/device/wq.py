@@ -91,7 +91,8 @@ class Wqs:
 
     def enable(self, wq_id: int, then: Continuation) -> None:
         """Let the engine accept descriptors with the configuration the registers hold."""
-        registers, wq = self._registers, self.config(wq_id)
+        registers, wq, group = self._registers, self.config(wq_id), self.group(wq_id)
+        flags, mapped = registers.read(GRPCFG, group), self._platform().traffic_classes
         opcap = registers.read(OPCAP).opcodes
         operations = wq.op_config & opcap if registers.read(WQCAP).op_config else opcap
         if not self._platform().ats or wq.wq_ats_disable:
@@ -104,7 +105,7 @@ class Wqs:
 
         self._port.wq_enable(
             self.index(wq_id),
-            group=self._device * GROUPS_PER_DEVICE + self.group(wq_id),
+            group=self._device * GROUPS_PER_DEVICE + group,
             dedicated=wq.mode is WqMode.DEDICATED,
             size=wq.wq_size,
             threshold=wq.wq_thresh,
@@ -119,10 +120,11 @@ class Wqs:
             priv=wq.priv,
             user_int_en=registers.read(GENCFG).user_int_en,
             privileged_mode=self._platform().privileged_mode,
+            tc_enabled=(mapped >> flags.tc_a & 1) | (mapped >> flags.tc_b & 1) << 1,
             evl_en=self._log.active,
             evl_drains=self._log.active and not requests_pages(wq, self._platform()),
             idcap=registers.read(IDCAP).raw,
-            engines=registers.read(GRPCFG, self.group(wq_id)).engines,
+            engines=flags.engines,
             then=enabled,
         )
 

@@ -17,7 +17,8 @@ from idxdd.device.profile import Profile
 from idxdd.device.profilefile import load
 from idxdd.shm.hostmemory import host_base
 from idxdd.spec.codes import CmdErr, Command, CompletionStatus, Flag, Opcode
-from idxdd.spec.registers import EVLCFG, GENCFG, IDCAP, IDPT, MSIXPERM, OFFSETS
+from idxdd.spec.pci import VC0CTL
+from idxdd.spec.registers import EVLCFG, GENCFG, GRPCFG, IDCAP, IDPT, MSIXPERM, OFFSETS
 from idxdd.testing.mock_driver import DEDICATED, SHARED
 from idxdd.testing.profiles import DSA2
 
@@ -192,6 +193,29 @@ def test_a_readback_that_fails_without_translation(instance: str, switch: str) -
         client = enabled(system, case)
         system.run(client, descriptor(DRAIN, CRAV | RCR | 1 << 16, RECORD, NOWHERE))
         assert client.record(0)[0] & 0x3F == CompletionStatus.HW_ERR_DRB
+
+
+@pytest.mark.parametrize("place", ["record", "SWERR", "log", "record's class"])
+def test_a_traffic_class_that_no_channel_carries(instance: str, place: str) -> None:
+    """0x1E (operations.md section 4, rows 3 and 17): the group's TC-B is class 3, which configuration space has unmapped."""
+    with device_system(instance) as system:
+        driver = system.driver
+        driver.device.pci.write(driver.device.pci.read(VC0CTL).replace(tc_map=0b111))
+        if place == "log":
+            driver.write(EVLCFG.encode(log_size=64, log_base=host_base(0)))
+            driver.change(GENCFG, evl_en=True)
+        driver.change(GRPCFG, 0, tc_b=3)
+        driver.enable(DEDICATED)
+        client = system.client()
+        selector = int(Flag.CR_TCS if place == "record's class" else Flag.ADDR1_TCS)
+        to_record = CRAV | RCR if place.startswith("record") else 0
+        system.run(client, descriptor(MOVE, to_record | selector, RECORD if to_record else 0, SOURCE, TARGET, 64))
+        in_record = place == "record"
+        assert client.record(0)[0] == (CompletionStatus.TRAFFIC_CLASS_CONF if in_record else 0)
+        if place == "log":
+            assert [entry.error for entry in system.entries()] == [CompletionStatus.TRAFFIC_CLASS_CONF]
+        elif not in_record:
+            assert system.swerr().error == CompletionStatus.TRAFFIC_CLASS_CONF
 
 
 # ---- other domains ------------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_reset_wq_keeps_the_size_only(driver: MockDriver) -> None:
     assert driver.command(Command.RESET_WQ, 0b11) is CmdErr.SUCCESS
     initial = WQCFG.encode(wq_size=16, op_config=driver.device.profile.opcap)
     assert [driver.read(WQCFG, wq) for wq in (0, 1)] == [initial, initial]
-    assert driver.fake.asked("wq_stop") == [{"wqs": [0], "how": 1, "reason": 2}], "only the enabled one is stopped"
+    assert driver.fake.asked("wq_stop") == [{"wqs": [0], "how": 1, "reason": 1}], "only the enabled one is stopped"
 
 
 def test_abort_leaves_the_wq_enabled(driver: MockDriver) -> None:

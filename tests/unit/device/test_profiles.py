@@ -116,6 +116,8 @@ IMPOSSIBLE: list[tuple[str, str, Change]] = [
     ("pci.ats_required", "needs pci.ats_supported", pci(ats_required=True, ats_supported=False, ats=False, prs=False)),
     ("pci.prs_capacity", "must be 1 to", pci(prs_capacity=0)),
     ("pci.prs_allocation", "must be 1 to pci.prs_capacity", pci(prs_allocation=513)),
+    ("pci.traffic_classes", "with class 0", pci(traffic_classes=0xFE)),
+    ("pci.traffic_classes", "with class 0", pci(traffic_classes=0x101)),
     ("pci.bus_master", "must be true", pci(bus_master=False)),
 ]
 
