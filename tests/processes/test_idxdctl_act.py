@@ -1,4 +1,4 @@
-"""idxdctl makes a device halt, be reset, revoke handles, leave and return, while clients work: what they see, what comes back."""
+"""idxdctl makes a device halt, be reset, revoke handles, leave and return while clients work: what they see, what returns."""
 
 import json
 import subprocess
@@ -47,7 +47,11 @@ def listen():
         print(json.dumps(seen), flush=True)
     over.append(1)
 threading.Thread(target=listen, daemon=True).start()
-with idxd_client.connect(sys.argv[1]) as connection, connection.open(sys.argv[2]) as queue, connection.alloc(16 * 8192) as buffer:
+with (
+    idxd_client.connect(sys.argv[1]) as connection,
+    connection.open(sys.argv[2]) as queue,
+    connection.alloc(16 * 8192) as buffer,
+):
     places = [(buffer.region(8192 * i, 4096), buffer.region(8192 * i + 4096, 4096)) for i in range(8)]
     round_ = 0
     while not over:

@@ -84,7 +84,9 @@ def test_every_setting_of_the_shipped_file_is_one(tmp_path: Path) -> None:
     lines = (UNITS / "idxdd.toml").read_text().splitlines()
     shown = [line.removeprefix("# ") for line in lines if line.startswith("[") or (" = " in line and line.startswith("# "))]
     path = tmp_path / "idxdd.toml"
-    path.write_text("\n".join(line for line in shown if not line.startswith(('users = ["alice', 'groups = ["dsa', "config", "listen"))))
+    path.write_text(
+        "\n".join(line for line in shown if not line.startswith(('users = ["alice', 'groups = ["dsa', "config", "listen")))
+    )
     done = idxdd("config", "show", "--json", "--settings", str(path))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["settings"]
