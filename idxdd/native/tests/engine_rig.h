@@ -18,11 +18,13 @@
 #define RIG_GENCAP (1ull << 0 | 1ull << 1 | 1ull << 2 | 1ull << 4 | 0xfull << 8 | 1ull << 12 | 1ull << 15 | 31ull << 16 | 10ull << 21)
 #define RIG_OPCODES (0x3full | 3ull << 16)
 
+#define IDXDD_RIG_TWICE 0            /* as base: the memory is mapped again, and its addresses are those */
+
 struct rig_client {
     struct idxdd_portal_client *page;
     const struct idxdd_portal_device *device;
     struct idxdd_space *space;
-    uint8_t *memory;
+    uint8_t *memory, *twin;
     uint64_t base, size;
     uint32_t number;
     int client_fd, device_fd, doorbell, wake[2], memory_fd;
@@ -73,6 +75,10 @@ static inline void rig_client_open_as(struct rig_client *c, struct idxdd_engine 
     c->page = rig_map(c->client_fd, sizeof *c->page, PROT_READ | PROT_WRITE);
     c->device = rig_map(c->device_fd, IDXDD_PAGE, PROT_READ);
     c->memory = rig_map(c->memory_fd, size, PROT_READ | PROT_WRITE);
+    if (base == IDXDD_RIG_TWICE) {
+        c->twin = rig_map(c->memory_fd, size, PROT_READ | PROT_WRITE);
+        base = (uint64_t)(uintptr_t)c->twin;
+    }
     c->base = base;
     c->size = size;
     c->space = idxdd_space_new();
@@ -92,6 +98,8 @@ static inline void rig_client_close(struct rig_client *c)
     munmap(c->page, sizeof *c->page);
     munmap((void *)(uintptr_t)c->device, IDXDD_PAGE);
     munmap(c->memory, c->size);
+    if (c->twin)
+        munmap(c->twin, c->size);
     idxdd_space_unref(c->space);
     int fds[] = {c->client_fd, c->device_fd, c->memory_fd, c->doorbell, c->wake[0], c->wake[1]};
     for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
