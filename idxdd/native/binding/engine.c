@@ -118,6 +118,30 @@ static void barrier_over(EngineObject *self, uint32_t id)
         }
 }
 
+static uint32_t ask_barrier(EngineObject *self)
+{
+    struct barrier *barrier = PyMem_Malloc(sizeof *barrier);
+    uint32_t id = barrier ? idxdd_engine_barrier(self->engine) : 0;
+    if (!id) {
+        if (!barrier)
+            errno = ENOMEM;
+        PyMem_Free(barrier);
+        return 0;
+    }
+    *barrier = (struct barrier){.next = self->barriers, .id = id, .garbage = idxdd_garbage_take()};
+    self->barriers = barrier;
+    return id;
+}
+
+/* Who maps a range asks for no barrier: what it leaves, the table before, goes here. Nobody is told of the acknowledgement. */
+static bool of_own_barrier(EngineObject *self, const struct idxdd_exit *exit)
+{
+    if (exit->kind != IDXDD_EXIT_ACK || !self->own_barrier || exit->id != self->own_barrier)
+        return false;
+    self->own_barrier = 0;
+    return true;
+}
+
 static PyObject *Engine_exits(EngineObject *self, PyObject *args)
 {
     unsigned int maximum = 256;
@@ -125,16 +149,19 @@ static PyObject *Engine_exits(EngineObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "|I", &maximum))
         return NULL;
     uint32_t n = idxdd_engine_exits(self->engine, exits, maximum < 256 ? maximum : 256);
-    PyObject *list = PyList_New(n);
+    PyObject *list = PyList_New(0);
     for (uint32_t i = 0; list && i < n; i++) {
         if (exits[i].kind == IDXDD_EXIT_ACK)
             barrier_over(self, exits[i].id);
+        if (of_own_barrier(self, &exits[i]))
+            continue;
         PyObject *object = exit_object(&exits[i]);
-        if (!object)
+        if (!object || PyList_Append(list, object) < 0)
             Py_CLEAR(list);
-        else
-            PyList_SET_ITEM(list, i, object);
+        Py_XDECREF(object);
     }
+    if (!self->own_barrier && idxdd_garbage_waits())
+        self->own_barrier = ask_barrier(self);
     return list;
 }
 
@@ -368,17 +395,7 @@ static PyObject *Engine_portal_statistics(EngineObject *self, PyObject *portal)
 
 static PyObject *Engine_barrier(EngineObject *self, PyObject *Py_UNUSED(ignored))
 {
-    struct barrier *barrier = PyMem_Malloc(sizeof *barrier);
-    if (!barrier)
-        return PyErr_NoMemory();
-    uint32_t id = idxdd_engine_barrier(self->engine);
-    if (!id) {
-        PyMem_Free(barrier);
-        return idxdd_raise(errno, "ask the engine for a barrier");
-    }
-    *barrier = (struct barrier){.next = self->barriers, .id = id, .garbage = idxdd_garbage_take()};
-    self->barriers = barrier;
-    return PyLong_FromUnsignedLong(id);
+    return idxdd_request_id(ask_barrier(self), "ask the engine for a barrier");
 }
 
 static PyObject *Engine_ring(EngineObject *self, PyObject *Py_UNUSED(ignored))

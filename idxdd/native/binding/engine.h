@@ -25,6 +25,7 @@ typedef struct {
     PyObject_HEAD
     struct idxdd_engine *engine;
     struct barrier *barriers;
+    uint32_t own_barrier;        /* for what changes left that asked for none; 0: none is under way */
     Py_buffer published;
     PyObject *held;              /* memoryviews of pending words */
     int exit_bell;

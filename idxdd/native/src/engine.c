@@ -261,7 +261,8 @@ static void serve_request(struct idxdd_engine *e, const struct request *r)
 static uint32_t serve_requests(struct idxdd_engine *e)
 {
     uint32_t head = atomic_load_explicit(&e->request_head, memory_order_relaxed), n = 0;
-    while (head != atomic_load_explicit(&e->request_tail, memory_order_acquire)) {
+    while (head != atomic_load_explicit(&e->request_tail, memory_order_acquire) && exits_have_room(e)) {
+        e->requests_taken++;
         serve_request(e, &e->request[head % IDXDD_REQUEST_RING]);
         atomic_store_explicit(&e->request_head, ++head, memory_order_release);
         n++;
@@ -290,7 +291,8 @@ static void finish(struct idxdd_engine *e, struct portal *p, struct context *c)
 
 static bool requests_wait(const struct idxdd_engine *e)
 {
-    return atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed);
+    return atomic_load_explicit(&e->request_tail, memory_order_relaxed) != atomic_load_explicit(&e->request_head, memory_order_relaxed)
+        && exits_have_room(e);
 }
 
 /* What the portal goes on with: the context at work, one that was resumed, or the oldest accepted descriptor. */
@@ -399,7 +401,11 @@ static uint32_t visit(struct idxdd_engine *e)
     if (seldom(e->held))
         done += held_look(e);
     e->starving = 0;
-    e->vain = false;
+    e->vain = exits_pile_up(e);
+    if (e->vain) { /* the loop looks first; what descriptors may send until then has room */
+        exits_ring(e);
+        return done;
+    }
     for (uint32_t i = 0; i < e->order_count; i++) {
         struct wq *wq = &e->wq[e->order[i]];
         if (wq->starving) {

@@ -13,11 +13,13 @@
 #include "agent.h"
 #include "domains.h"
 #include "idxdd/engine.h"
+#include "idxdd/inject.h"
 #include "idxdd/trace.h"
 #include "interrupts.h"
 #include "space.h"
 
-#define IDXDD_EXITS 8192u                /* power of two; contexts + requests + one overflow a portal fit */
+#define IDXDD_EXITS 8192u                /* power of two */
+#define IDXDD_EXITS_KEPT (IDXDD_CONTEXTS + IDXDD_PORTALS_MAX + IDXDD_RULE_EVENTS_MAX) /* one a context, one overflow a portal, events of rules */
 #define IDXDD_REQUEST_RING 4096u         /* power of two; a resume for every context fits beside the loop's own requests */
 #define IDXDD_DESCRIPTORS_PER_TURN 64u   /* of one portal, before the next portal's turn */
 #define IDXDD_TURN_BYTES (4u * IDXDD_SLICE_BYTES) /* likewise: words shared with the client cross the cores once a turn, not once a slice */
@@ -247,7 +249,7 @@ struct idxdd_engine {
     uint32_t starving;               /* WQs with a starving portal at the last visit */
     bool vain;                       /* a turn of the last visit did nothing */
     uint64_t now_ns;                 /* refreshed at each visit that did something slow enough to care */
-    uint64_t visits, sleeps, exits_sent, requests_done, finished;
+    uint64_t visits, sleeps, exits_sent, requests_taken, requests_done, finished;
     uint32_t spin_ns;                /* adaptive, at most options.spin_us */
 
     _Alignas(64) _Atomic uint32_t request_head; /* engine */
@@ -292,6 +294,8 @@ static inline bool context_to_be_had(const struct idxdd_engine *e, const struct 
 
 /* exits.c */
 struct idxdd_exit *exit_new(struct idxdd_engine *e, uint32_t kind, uint32_t id);
+bool exits_have_room(const struct idxdd_engine *e);
+bool exits_pile_up(const struct idxdd_engine *e);
 void exit_send(struct idxdd_engine *e);
 void exits_ring(struct idxdd_engine *e);
 

@@ -1,11 +1,30 @@
 /* Engine -> device loop: the exit ring and its bell. */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "engine_state.h"
 
+_Static_assert(2 * IDXDD_EXITS_KEPT + 1024 <= IDXDD_EXITS, "what descriptors may send fits twice, and acknowledgements beside it");
+
+static uint32_t unread(const struct idxdd_engine *e)
+{
+    return atomic_load_explicit(&e->exit_tail, memory_order_relaxed) - atomic_load_explicit(&e->exit_head, memory_order_acquire);
+}
+
+/* May another request be served, which is acknowledged some time? A loop that asks and does not look is not answered. */
+bool exits_have_room(const struct idxdd_engine *e)
+{
+    return unread(e) + (e->requests_taken - e->requests_done) + IDXDD_EXITS_KEPT < IDXDD_EXITS;
+}
+
+/* Is it time that the loop looks? Contexts that were parked and swept may have sent more than one each. */
+bool exits_pile_up(const struct idxdd_engine *e) { return unread(e) > IDXDD_EXITS_KEPT; }
+
 struct idxdd_exit *exit_new(struct idxdd_engine *e, uint32_t kind, uint32_t id)
 {
-    /* There is always room: see IDXDD_EXITS. The engine must never wait for the loop. */
+    /* There is always room: see exits_have_room. The engine must never wait for the loop, nor overwrite what it has not read. */
+    if (unread(e) >= IDXDD_EXITS)
+        abort();
     struct idxdd_exit *exit = &e->exit[atomic_load_explicit(&e->exit_tail, memory_order_relaxed) % IDXDD_EXITS];
     *exit = (struct idxdd_exit){.kind = kind, .id = id, .context = NONE, .portal = NONE, .wq = NONE};
     return exit;

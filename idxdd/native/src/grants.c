@@ -106,9 +106,11 @@ static bool give(struct wq *wq, struct portal *p)
     uint32_t have = portal_granted(p), part = share(wq);
     uint64_t base = p->head + have;
     int32_t free_entries = room(wq);
-    if (have >= part || free_entries <= 0)
+    bool stuck = p->contexts >= IDXDD_CONTEXTS_PER_PORTAL; /* all parked: what it has in its queue stays there, and is its part */
+    uint32_t held = have + (stuck ? p->queue_count : 0);
+    if (held >= part || free_entries <= 0)
         return have > 0;
-    uint32_t more = part - have;
+    uint32_t more = part - held;
     if (more > (uint32_t)free_entries)
         more = (uint32_t)free_entries;
     uint32_t slots = IDXDD_PORTAL_SLOTS - have - p->queue_count; /* our copy of the queue is as long as the ring of slots */

@@ -165,6 +165,8 @@ uint64_t idxdd_space_gap(const struct idxdd_space *space, uint64_t va, bool down
 struct idxdd_agent **idxdd_space_agent(struct idxdd_space *space) { return &space->agent; }
 struct agent_slot **idxdd_space_windows(struct idxdd_space *space) { return &space->windows; }
 
+bool idxdd_garbage_waits(void) { return garbage_list != NULL; }
+
 struct idxdd_garbage *idxdd_garbage_take(void)
 {
     struct idxdd_garbage *all = garbage_list;

@@ -42,6 +42,7 @@ struct agent_slot **idxdd_space_windows(struct idxdd_space *space);
 uint8_t *agent_window(struct agent_slot *slot, uint64_t va, bool write, uint64_t *contiguous);
 
 /* Everything taken out so far, by any space; free it when no slice that began before can still be running. */
+bool idxdd_garbage_waits(void);
 struct idxdd_garbage *idxdd_garbage_take(void);
 void idxdd_garbage_free(struct idxdd_garbage *garbage);
 
