@@ -174,6 +174,9 @@ def _add_buffer(given: dict[str, Any], where: str, found: BatchFile) -> None:
         raise Failed(
             f"{where}: no key {min(unknown)!r:.40}", ExitCode.USAGE, hint=f"there is {', '.join(sorted(_BUFFER_KEYS))}"
         )
+    for key in ("from", "to", "fill"):
+        if not isinstance(given.get(key, ""), str):
+            raise Failed(f"{where}: {key} is not a string", ExitCode.USAGE)
     name = given.get("name")
     if not isinstance(name, str) or not name.isidentifier():
         raise Failed(f"{where}: {name!r:.40} is no name of a buffer", ExitCode.USAGE)

@@ -60,6 +60,8 @@ def crc_of(
     from idxdctl import pieces
     from idxdctl.outputs import check_destination, written
 
+    if os.path.isdir(file):
+        raise Failed(f"crc: {file}: is a directory", ExitCode.USAGE)
     if copy_to:
         check_destination(copy_to, "crc", file)
     value, size = seed, 0

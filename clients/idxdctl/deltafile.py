@@ -22,6 +22,7 @@ PIECE = struct.Struct("<QII")
 GROUP_BYTES = 8
 ENTRY_BYTES = 10
 PIECE_BYTES_MAX = 0x80000
+FILE_BYTES_MAX = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def read_header(fd: int, name: str) -> Header:
     _, version, *values = HEADER.unpack(raw)
     if version != VERSION:
         raise Failed(f"delta: {name}: version {version}, this program knows {VERSION}", ExitCode.USAGE)
-    return Header(*values)
+    header = Header(*values)
+    if max(header.old_size, header.new_size) > FILE_BYTES_MAX:
+        raise Failed(f"delta: {name}: is damaged: no file has {max(header.old_size, header.new_size)} bytes")
+    return header
 
 
 def records(fd: int, header: Header, name: str) -> Iterator[Record]:

@@ -103,9 +103,14 @@ def op_flags_of(opcode: int) -> dict[str, int]:
 
 def parse_flags(text: str | int | Iterable[str], opcode: int) -> int:
     """Names separated by | + or blanks, bit6, or a number; Failed lists what there is."""
-    words = (
-        re.split(r"[|+\s]+", text.strip()) if isinstance(text, str) else [str(text)] if isinstance(text, int) else list(text)
-    )
+    if isinstance(text, str):
+        words = re.split(r"[|+\s]+", text.strip())
+    elif isinstance(text, int):
+        words = [str(text)]
+    elif isinstance(text, list | tuple):
+        words = [str(word) for word in text]
+    else:
+        raise Failed(f"flags: {text!r:.40} is neither a number nor names", ExitCode.USAGE)
     flags = 0
     own = op_flags_of(opcode)
     for word in filter(None, words):

@@ -50,7 +50,7 @@ def written(path: str) -> Iterator[int]:
     fd = _open(path, hidden)
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.fchmod(fd, stat.S_IMODE(os.stat(path).st_mode))
+            _as_before(fd, os.stat(path))
         yield fd
         if not os.fstat(fd).st_nlink:
             # with a dir_fd Python calls linkat, which alone follows the link in /proc
@@ -60,6 +60,13 @@ def written(path: str) -> Iterator[int]:
         os.close(fd)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(hidden)
+
+
+def _as_before(fd: int, before: os.stat_result) -> None:
+    """Mode, and owner where we may give files away."""
+    with contextlib.suppress(PermissionError):
+        os.fchown(fd, before.st_uid, before.st_gid)
+    os.fchmod(fd, stat.S_IMODE(before.st_mode))
 
 
 def _open(path: str, hidden: str) -> int:

@@ -258,6 +258,7 @@ def test_a_delta_of_another_file_or_damaged_is_refused(ctl: Ctl, tmp_path: Path,
         (good[:46] + b"\x01" + good[47:], "lies outside"),
         (good[:52] + b"\x0b" + good[53:], "a record of 11 bytes"),
         (good[:-1] + bytes([good[-1] ^ 1]), "damaged"),
+        (good[:31] + b"\xff" + good[32:], "no file has"),
         (good[:56] + b"\xff\xff" + good[58:], "DR_OFFSET_ERANGE"),
     ]
     before = files(tmp_path)
@@ -339,6 +340,10 @@ def test_a_failed_member_is_shown_and_nothing_is_written(ctl: Ctl, tmp_path: Pat
         ('[1]', "descriptors[0]: is not an object"),
         ("noop", "takes 2 to"),
         ("[" * 100_000, "not JSON"),
+        ('{"buffers": [{"name": "a", "size": 8, "from": 0}]}', "buffers[0]: from is not a string"),
+        ('[{"op": "noop", "flags": null}, {"op": "noop"}]', "descriptors[0]: flags: None is neither"),
+        ('[{"op": "noop", "flags": [1, []]}, {"op": "noop"}]', "no flag '[]'"),
+        ('[{"op": "noop", "xfer_size": {}}]', "xfer_size: '{}' is not a number"),
     ],
 )  # fmt: skip
 def test_bad_batch_files_are_one_line(ctl: Ctl, tmp_path: Path, text: str, said: str) -> None:

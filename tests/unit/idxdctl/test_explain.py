@@ -5,14 +5,20 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from idxd_client.errors import ExitCode
 from idxdctl import fields, statuses
+from idxdctl.explain import Holes, answer_of
 from idxdctl.main import main
 from idxdctl.output import Failed
+from idxdd.device import profilefile
 from idxdd.spec.codes import CompletionStatus, Opcode
 from idxdd.spec.records import VIEWS, view
+from idxdd.testing import wq_limits
 
+LIMITS = wq_limits.of_profile(profilefile.load("dsa2"))
 Explain = Callable[..., tuple[int, str, str]]
 
 
@@ -175,6 +181,23 @@ def test_hex_and_fields_are_the_same_descriptor(opcode: Opcode) -> None:
     rebuilt = fields.build({"op": f"{int(opcode):#x}"} | {k: int(v) for k, v in given.items() if k != "opcode"})  # type: ignore[call-overload]
     for name in given:
         assert getattr(rebuilt, name) == given[name]
+
+
+@given(raw=st.binary(min_size=60, max_size=60), opcode=st.sampled_from(sorted(VIEWS)), size=st.integers(0, 1 << 14))
+@settings(max_examples=100, deadline=None)
+def test_any_descriptor_has_an_answer(raw: bytes, opcode: int, size: int) -> None:
+    """People ask about descriptors that are wrong in ways nobody thought of; an exception is no answer."""
+    desc = bytearray(raw[:32]) + size.to_bytes(4, "little") + raw[32:60]
+    desc[7] = opcode
+    for flags in (0x0C, int.from_bytes(desc[4:7], "little")):
+        desc[4:7] = flags.to_bytes(3, "little")
+        for aligned in (False, True):
+            if aligned:
+                desc[8] &= 0xE0
+            asked = fields.as_descriptor(bytes(desc))
+            for holes in (Holes([], []), Holes([(0, (1 << 52) - 1)], []), Holes([], [(0, (1 << 52) - 1)])):
+                found = answer_of(asked, LIMITS, holes, in_batch=False)
+                assert found["accepted"] or found["rule"]
 
 
 def test_flags_are_named_by_operation() -> None:
