@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BACKLOG = 16
 CONNECTIONS_MAX = 16
 ACCEPTS_PER_TURN_MAX = 4
+ACCEPT_AGAIN_S = 0.2
 REQUEST_BYTES_MAX = 8192
 CONNECTION_S = 5.0
 METHODS = (b"GET", b"HEAD")
@@ -107,14 +108,24 @@ class Scrapes:
         for _ in range(ACCEPTS_PER_TURN_MAX):
             try:
                 sock, _ = self._sock.accept()
-            except OSError:  # nobody left, or no descriptor left
+            except BlockingIOError:
                 return
+            except OSError:  # no descriptor left: who waits there would keep the loop awake
+                return self._pause()
             if len(self._connections) >= CONNECTIONS_MAX:
                 self.refused += 1
                 sock.close()
                 continue
             sock.setblocking(False)
             self._connections.add(_Connection(self, sock))
+
+    def _pause(self) -> None:
+        self._loop.modify(self._sock.fileno(), 0)
+        self._loop.timers.call_later(ACCEPT_AGAIN_S, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.modify(self._sock.fileno(), READ)
 
     def ended(self, connection: "_Connection") -> None:
         """It is closed."""

@@ -74,6 +74,8 @@ class Trace:
     def __init__(self, read: Read, store: RecordStore) -> None:
         self._read = read
         self.store = store
+        self.over = False
+        """Switched off, or another took its place: what the engine has now is not of this trace."""
         self._overwritten = 0
 
     @property
@@ -84,7 +86,7 @@ class Trace:
     def fetch(self, next_turn: Wait) -> Steps:
         """Everything there is now, a piece in each turn."""
         left = self.store.capacity
-        while left > 0:
+        while left > 0 and not self.over:
             records, overwritten = self._read(min(left, RECORDS_PER_TURN))
             self.store.add(records)
             self._overwritten += overwritten
@@ -145,6 +147,8 @@ def _on(daemon: "Daemon", session: "Session", size: int) -> Steps:
     tracing = daemon.tracing
     if tracing.on:
         raise Refused("EBUSY", f"trace: it is on already, with room for {tracing.size} records; trace off first")
+    if tracing.descriptors:
+        tracing.descriptors.over = True
     yield acknowledged(daemon.port.trace_on, size)
     tracing.on, tracing.size = True, size
     tracing.descriptors = Trace(daemon.port.trace_read, RecordStore(size))
@@ -158,7 +162,7 @@ def _off(daemon: "Daemon", session: "Session", discard: bool = False) -> Steps:
     tracing = daemon.tracing
     if tracing.on and tracing.descriptors:
         yield from tracing.descriptors.fetch(daemon.next_turn)
-        tracing.on = False
+        tracing.on, tracing.descriptors.over = False, True
         yield acknowledged(daemon.port.trace_off)
         daemon.log.info(f"trace: off, by pid {session.peer.pid} of uid {session.peer.uid}")
     if discard:

@@ -1,5 +1,7 @@
 """Metrics over HTTP: what a scraper gets, and that nobody who connects can hurt the loop it runs in."""
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -154,6 +156,23 @@ def test_so_many_at_a_time(served: Served) -> None:
         sock.close()
     wait_until(lambda: (served.turn(), not served.scrapes._connections)[1], 10, "all are gone")
     assert served.scrapes.refused == 1
+
+
+def test_no_descriptor_left_does_not_keep_the_loop_awake(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose accept fails stays readable: it is looked at again after a while."""
+    monkeypatch.setattr(scrapes, "ACCEPT_AGAIN_S", 0.05)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with served.connect() as sock:
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        try:
+            served.turn()
+            assert served.loop.wait(block=False) == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        sock.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert served.read_all(sock).endswith(b"x" * 100)
 
 
 def test_a_living_listener_is_left_alone_and_a_dead_one_is_not(served: Served, tmp_path: Path) -> None:
