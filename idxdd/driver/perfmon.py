@@ -82,7 +82,9 @@ def event_start(device: Device, config: CNTRCFG, filters: dict[str, int]) -> int
     events[counter].previous = _count_of(device, counter)
     events[counter].count = 0
     events[counter].config = EVENT_VALID | config.raw
-    device.mmio.write(config, at=CNTRCFG.entry_offset(counter, offsets, caps))
+    at = CNTRCFG.entry_offset(counter, offsets, caps)
+    device.mmio.write32(at + 4, config.raw >> 32)  # what counts is fixed once the low half has enabled the counter
+    device.mmio.write32(at, config.raw & 0xFFFFFFFF)
     return counter
 
 

@@ -102,6 +102,15 @@ def test_an_event_that_the_device_has_not(bench: DriverBench, arguments: dict[st
     assert bench.device.writes == []
 
 
+def test_a_counter_is_told_what_to_count_before_it_is_enabled(bench: DriverBench) -> None:
+    """A real device takes no change of a counter that runs: low half first, every event counted nothing."""
+    bench.device.writes.clear()
+    event = start(bench)
+    where = at(CNTRCFG, event, bench)
+    halves = [(offset - where, value & 1) for offset, _width, value in bench.device.writes if offset in (where, where + 4)]
+    assert halves == [(4, 1), (0, 1)]
+
+
 def test_more_events_than_counters(bench: DriverBench) -> None:
     """ENOSPC; a stopped one makes room."""
     for _ in range(COUNTERS):

@@ -127,6 +127,20 @@ def test_an_flr_brings_user_wqs_back(daemon: RunningDaemon, conn: Connection) ->
         works_again(channel)
 
 
+def test_perfmon_counts_what_a_work_queue_accepts(conn: Connection) -> None:
+    """The driver's event on the real device's counter, read while it runs and stopped."""
+    with conn.open(SHARED) as queue:
+        event = conn.request("perfmon_start", device="dsa0", category=0, events=1, wq=1 << 1)["event"]
+        for _ in range(50):
+            queue.noop(timeout=10)
+
+        def counted() -> bool:
+            return conn.request("perfmon_read", device="dsa0")["events"][0]["count"] == 50
+
+        wait_until(counted, 20, "all of them are counted")
+        assert conn.request("perfmon_stop", device="dsa0", event=event) == {"event": event, "count": 50}
+
+
 # ---- the event log ---------------------------------------------------------------------------------------------------------
 def faults(client: RawClient) -> tuple[int, int]:
     """(delivered or tried, failed) of the device."""
