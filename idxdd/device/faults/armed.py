@@ -33,6 +33,7 @@ Later = Callable[[float, Callable[[], object]], object]
 
 
 NONE = Progress()
+STRIKES_TOLD = 4
 
 
 class Client(NamedTuple):
@@ -56,6 +57,8 @@ class Armed:
     """What the engine's tables before the one now in force have counted."""
     now: Progress = NONE
     """The same for the table now in force."""
+    told: int = 0
+    """Strikes that the log has a line for."""
 
     @property
     def progress(self) -> Progress:
@@ -80,6 +83,13 @@ class Armed:
         """What is told of it."""
         counts = {"matches": self.progress.matches, "hits": self.progress.hits, "hits_left": self.hits_left}
         return {"id": self.number, "rule": str(self.rule), **counts}
+
+
+def _tell(one: Armed, device: Device) -> None:
+    """A rule may strike a thousand times a second; the log has its first."""
+    one.told += 1
+    level = logging.INFO if one.told <= STRIKES_TOLD else logging.DEBUG
+    log.log(level, "%s: rule %d strikes: %s", device.name, one.number, one.rule)
 
 
 class Faults:
@@ -221,12 +231,12 @@ class Faults:
         return injected
 
     def _act(self, one: Armed, device: Device, exit: Exit | None) -> None:
-        log.info("%s: rule %d strikes: %s", device.name, one.number, one.rule)
+        _tell(one, device)
         act(device, one.rule.what, exit, self._unplug)
 
     def _strike_later(self, one: Armed) -> None:
         def strike() -> None:
-            if self._armed.get(one.number) is one and one.counted.strike():
+            if self._armed.get(one.number) is one and not one.counted.hits and one.counted.strike():
                 for device in self._devices.values():
                     if one.rule.where.device in (None, device.name):
                         self._act(one, device, None)
@@ -242,7 +252,7 @@ class Faults:
         def disturb(cause: InterruptCause) -> bool:
             for one in self._armed.values() if self._armed else ():
                 if one.rule.of_vector and self._means(one, device, cause) and one.counted.strike():
-                    log.info("%s: rule %d strikes: %s", device.name, one.number, one.rule)
+                    _tell(one, device)
                     if one.rule.what.time is not None:
                         self._later(one.rule.what.time / NS_PER_S, lambda: device.interrupts.post(0))
                     return True
