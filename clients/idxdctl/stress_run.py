@@ -30,7 +30,8 @@ DISTURBING: Final = frozenset({"revokes", "halts", "disable-wqs", "kill-irq"})
 LOOK_S: Final = 0.1
 GROWTH_S: Final = 1.0
 GIVEN_BACK_S: Final = 20.0
-START_S: Final = 60.0
+START_S: Final = 120.0
+IRQ, LONGEST = "idxdd-irq", "the idxdd-irq that lived longest"
 
 
 class StressFailed(IdxdError):
@@ -74,6 +75,8 @@ class Client:
     job: Job
     process: subprocess.Popen[bytes]
     ready: bool = False
+    killed: bool = False
+    """By us."""
     ended: bool = False
     error: str = ""
     tally: dict[str, int] = field(default_factory=dict)
@@ -227,15 +230,17 @@ class Stress:
                 stream.close()
         self._clients.remove(client)
         self._gone.append(client)
-        if client.error or (status and status != -signal.SIGKILL) or not (client.ended or status):
+        if client.error or not (client.killed or (client.ended and status == 0)):
             told = client.error or f"ended with status {status}"
             self.found.failures.append(f"client {client.job.number}, pid {client.process.pid}: {told}")
 
     def _kill(self) -> None:
         """One of them, wherever it is; another in its place."""
-        alive = [client for client in self._clients if client.ready]
+        alive = [client for client in self._clients if client.ready and not client.killed]
         if alive:
-            self._rng.choice(alive).process.send_signal(signal.SIGKILL)
+            victim = self._rng.choice(alive)
+            victim.killed = True
+            victim.process.send_signal(signal.SIGKILL)
             self.found.events["kill-clients"] += 1
             self._start()
 
@@ -312,15 +317,15 @@ class Stress:
 
     def _look(self, control: ControlClient, at_s: float) -> None:
         """How much the daemon and the idxdd-irq that lives now hold."""
-        pid = int(ask(control, "stats")["irq"]["pid"])
-        if pid and ("idxdd-irq" not in self.found.growth or self.found.growth["idxdd-irq"].pid != pid):
-            longest = self.found.growth.pop("idxdd-irq", None)
-            if longest and len(longest.samples) > len(self.found.growth.get("an idxdd-irq before", longest).samples[:-1]):
-                self.found.growth["an idxdd-irq before"] = longest
-            self.found.growth["idxdd-irq"] = Growth(pid)
-        for growth in (self.found.growth["idxdd"], self.found.growth.get("idxdd-irq")):
-            if growth is not None:
-                growth.look(at_s)
+        growth, pid = self.found.growth, int(ask(control, "stats")["irq"]["pid"])
+        last = growth.get(IRQ)
+        if pid and (last is None or last.pid != pid):
+            if last is not None and (LONGEST not in growth or len(last.samples) > len(growth[LONGEST].samples)):
+                growth[LONGEST] = last
+            growth[IRQ] = Growth(pid)
+        for name in ("idxdd", IRQ):
+            if name in growth:
+                growth[name].look(at_s)
 
     def _settle(self, control: ControlClient) -> None:
         """Nothing disturbs any more: every device and work queue is as it was."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from idxd_client import Buffer, CompletionStatus
+from idxd_client import Buffer, CompletionStatus, Refused
 from idxdctl.stress import parse_count
+from idxdctl.stress_events import passing
 from idxdctl.stress_growth import Growth, Held, names_of, quarters, slope
 from idxdctl.stress_rounds import NOWHERE, PIECE_BYTES, Content, Counted, Round, WrongAnswer, crc32c
 from idxdctl.stress_run import KINDS, Plan, unbalanced
@@ -132,6 +133,13 @@ def test_a_fault_must_be_the_one_that_was_asked_for(content: Content) -> None:
     for wrong in (SUCCESS, bytes((3,)) + bytes(31)):
         with pytest.raises(WrongAnswer):
             turn.check([wrong if at == index else record for at, record in enumerate(records)], closed=False)
+
+
+def test_a_role_that_is_missing_is_no_passing_refusal() -> None:
+    """A user's run with --halts must fail, not end well without one halt."""
+    assert passing(Refused("ENXIO", "device: dsa0 is halted; only an enabled device halts"))
+    assert not passing(Refused("EPERM", "op: halt needs the admin role, which uid 5 has not"))
+    assert not passing(Refused("EINVAL", "reset_type: 'x' is none of software"))
 
 
 # ---- accounts --------------------------------------------------------------------------------------------------------
