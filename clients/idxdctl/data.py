@@ -224,7 +224,7 @@ def cflush(file: File, wq: Wq = DEFAULT_WQ, timeout: Timeout = 30.0, json: Json 
 
 def _touch(verb: str, file: str, build: Callable[[Any], Any], wq: str, timeout: float, json: bool, socket: str | None) -> None:
     """One descriptor for each part of a mapped file; the device reaches the mapping through the agent."""
-    from idxdctl import pieces
+    from idxdctl import pieces, progress
     from idxdctl.outputs import check_source
 
     size = check_source(file, verb)
@@ -236,6 +236,7 @@ def _touch(verb: str, file: str, build: Callable[[Any], Any], wq: str, timeout: 
         open(file, "rb") as opened,
         mmap.mmap(opened.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ) as mapped,
         memoryview(mapped) as view,
+        progress.bar(f"{verb} {os.path.basename(file)}", size) as update,
     ):
         step = REGION_BYTES_MAX if verb == "translate" else using.piece_of(1, verb)
         for at in range(0, size, step):
@@ -244,6 +245,7 @@ def _touch(verb: str, file: str, build: Callable[[Any], Any], wq: str, timeout: 
                 result = using.run(descriptor)
                 del descriptor
             result.raise_for_status(f"{wq}: {verb} {file} at {at}")
+            update(min(at + step, size))
     _done(verb, json, {"file": file, "bytes": size}, start, file)
 
 

@@ -7,18 +7,26 @@ from typing import Any
 
 from idxd_client import Connection, Descriptor, DescriptorArray, KernelChannel, WorkQueue
 from idxd_client.errors import DescriptorError
+from idxdctl.progress import Update
 from idxdctl.sizes import percentile
 
 WARM_UP = 16
+UPDATE_EVERY = 4096
 
 
-def round_trips(connection: Connection, queue: WorkQueue | KernelChannel, count: int, timeout: float) -> list[int]:
-    """Nanoseconds of each of `count` no-ops, one after the other."""
+def round_trips(
+    connection: Connection, queue: WorkQueue | KernelChannel, count: int, timeout: float, update: Update = lambda done: None
+) -> list[int]:
+    """Nanoseconds of each of `count` no-ops, one after the other; `update(done)` is called now and then."""
     with connection.array(1) as array:
         trip = _channel_trip(queue, timeout) if isinstance(queue, KernelChannel) else _portal_trip(array, queue, timeout)
         for _ in range(WARM_UP):
             trip()
-        return [trip() for _ in range(count)]
+        trips: list[int] = []
+    while len(trips) < count:
+        trips += [trip() for _ in range(min(UPDATE_EVERY, count - len(trips)))]
+        update(len(trips))
+    return trips
 
 
 def _portal_trip(array: DescriptorArray, queue: WorkQueue, timeout: float) -> Any:

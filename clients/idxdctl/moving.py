@@ -64,11 +64,11 @@ def ping(
     socket: Socket = None,
 ) -> None:
     """No-op round trips with percentiles."""
-    from idxdctl import measure
+    from idxdctl import measure, progress
     from idxdctl.session import queue_of
 
-    with queue_of(socket, wq) as (connection, queue):
-        found = measure.summary(measure.round_trips(connection, queue, count, timeout))
+    with queue_of(socket, wq) as (connection, queue), progress.counting("ping", count) as update:
+        found = measure.summary(measure.round_trips(connection, queue, count, timeout, update))
     if json:
         print_json("ping", {"wq": wq, "count": count, **found})
     else:
