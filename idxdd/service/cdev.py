@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CAP_SYS_RAWIO: Final = 17
 DESCRIPTOR_BYTES: Final = 64
+POLLS_MAX: Final = 16
+"""Descriptors of one client that poll for one WQ."""
 RETRIES: Final = 32
 """Of a write to a shared WQ that is full, as the driver's enqcmds_retries."""
 
@@ -146,25 +148,35 @@ class Pollers:
     """Sockets whose other end polls for errors of a WQ."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, list[socket.socket]] = {}
+        self._waiting: dict[int, list[tuple[int, socket.socket]]] = {}
 
-    def add(self, wq: int) -> tuple[int, Callable[[], None]]:
-        """The client's end, and what makes it readable at once."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    def add(self, wq: int, client: int) -> tuple[int, Callable[[], None]]:
+        """The client's end, and what makes it readable at once. Refused: EMFILE."""
         waiting = self._waiting.setdefault(wq, [])
-        waiting[:] = [sock for sock in waiting if not _left(sock)] + [ours]
+        for entry in [entry for entry in waiting if _left(entry[1])]:
+            waiting.remove(entry)
+            entry[1].close()
+        if sum(owner == client for owner, _ in waiting) >= POLLS_MAX:
+            raise Refused("EMFILE", f"portal: {POLLS_MAX} descriptors poll for this work queue already")
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise Refused("EMFILE", f"portal: {error.strerror}") from None
+        waiting.append((client, ours))
 
         def wake() -> None:
-            if ours in waiting:
-                waiting.remove(ours)
+            if (client, ours) in waiting:
+                waiting.remove((client, ours))
             ours.close()
 
         return theirs.detach(), wake
 
     def wake(self, wq: int) -> None:
         """The driver's wake_up_interruptible of this WQ's error queue."""
-        for sock in self._waiting.pop(wq, []):
+        waiting = self._waiting.get(wq, [])
+        for _, sock in waiting:
             sock.close()
+        waiting.clear()
 
     def close(self) -> None:
         """Nobody is woken any more."""
@@ -185,7 +197,7 @@ def poll(daemon: Daemon, session: Session, portal: int) -> Steps:
     mine = session.portals.get(portal)
     if mine is None:
         raise Refused("ENOENT", f"portal: this client has no portal {portal}")
-    fd, wake = daemon.pollers.add(mine.facts.wq)
+    fd, wake = daemon.pollers.add(mine.facts.wq, session.number)
     try:
         answer = yield daemon.link.verb("poll", wq=mine.facts.wq)
     except Refused:

@@ -103,6 +103,20 @@ def test_write_refuses_misaligned_records_and_batches_on_version_1(version_1: Ru
         assert refused(client, "cdev_open", wq=KERNEL) == "ENODEV"
 
 
+def test_a_client_cannot_take_the_daemons_descriptors_by_polling(version_1: RunningDaemon) -> None:
+    """So many of one client for one WQ; those it closes are given back."""
+    with RawClient(version_1.socket) as client:
+        portal = client.open(SHARED).answer["portal"]
+        held = []
+        for _ in range(16):
+            held += client.control.request("poll", portal=portal)[1]
+        assert refused(client, "poll", portal=portal) == "EMFILE"
+        for fd in held:
+            open(fd, "rb", closefd=True).close()
+        _, (again,) = client.control.request("poll", portal=portal)
+        open(again, "rb", closefd=True).close()
+
+
 @pytest.mark.conformance("CDV-04", "IRQ-07")
 def test_poll_is_readable_after_a_software_error_for_ever(version_1: RunningDaemon) -> None:
     """The pollers of the WQ it names are woken; who asks later, on any WQ of the device, finds it readable at once."""
@@ -140,6 +154,7 @@ def code(op, **arguments):
 control = connect(sys.argv[1], 10)
 found = {"first": code("open", wq="dsa0/wq0.1")}
 inherited = socket.socket(fileno=os.dup(control._sock.fileno()))
+inherited.setblocking(True)
 read, write = os.pipe()
 child = os.fork()
 if not child:
@@ -152,6 +167,9 @@ if not child:
     finally:
         os._exit(0)
 os.waitpid(child, 0)
+os.close(write)
+inherited.close()
+control._sock.settimeout(10)
 found["fork"] = json.loads(os.read(read, 100))
 os.setresuid(65534, 65534, 65534)
 opened = control.request("cdev_open", wq="dsa0/wq0.1")[0]
