@@ -23,9 +23,9 @@ def round_trips(
         for _ in range(WARM_UP):
             trip()
         trips: list[int] = []
-    while len(trips) < count:
-        trips += [trip() for _ in range(min(UPDATE_EVERY, count - len(trips)))]
-        update(len(trips))
+        while len(trips) < count:
+            trips += [trip() for _ in range(min(UPDATE_EVERY, count - len(trips)))]
+            update(len(trips))
     return trips
 
 
