@@ -343,7 +343,7 @@ bool domains_hold(const struct idxdd_engine *e, const struct context *c);
 void idpt_set(struct idxdd_engine *e, const struct request *r);
 void idpt_forget(struct idxdd_engine *e);
 bool window_settled(struct idxdd_engine *e, const struct context *c);
-enum advance phase_users(struct idxdd_engine *e, struct portal *p, struct context *c);
+ASIDE enum advance phase_users(struct idxdd_engine *e, struct portal *p, struct context *c);
 
 /* requests.c */
 struct request *request_new(struct idxdd_engine *e, uint32_t kind);
@@ -400,7 +400,7 @@ ASIDE void trace_aborted(struct idxdd_engine *e, const struct portal *p, struct 
 ASIDE void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
 
 /* reached.c */
-enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
+ASIDE enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 
 /* engine.c */
 void portal_free(struct portal *p);

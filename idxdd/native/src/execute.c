@@ -158,7 +158,7 @@ static enum advance park(struct idxdd_engine *e, struct portal *p, struct contex
 }
 
 /* The event log or SWERR must hear of it. */
-static enum advance phase_report(struct idxdd_engine *e, struct portal *p, struct context *c)
+static ASIDE enum advance phase_report(struct idxdd_engine *e, struct portal *p, struct context *c)
 {
     if (seldom(c->injected)) {
         enum advance step = inject_before_end(e, p, c);

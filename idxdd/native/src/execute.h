@@ -20,14 +20,14 @@ void end_logged(struct context *c, uint8_t code);
 
 /* batch.c */
 bool batch_id_take(struct idxdd_engine *e, struct context *c);
-void batch_begin(struct idxdd_engine *e, struct context *c);
-void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t status);
-enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c);
+ASIDE void batch_begin(struct idxdd_engine *e, struct context *c);
+ASIDE void batch_ends(struct idxdd_engine *e, struct portal *p, struct context *c, uint8_t status);
+ASIDE enum advance phase_member(struct idxdd_engine *e, struct portal *p, struct context *c);
 
 /* drain.c */
 void drain_waits(struct idxdd_engine *e, struct portal *p, struct context *c);
 void drain_goes_on(struct idxdd_engine *e, struct context *c);
-enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c);
-enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct context *c);
+ASIDE enum advance phase_drain(struct idxdd_engine *e, struct portal *p, struct context *c);
+ASIDE enum advance phase_readback(struct idxdd_engine *e, struct portal *p, struct context *c);
 
 #endif

@@ -609,7 +609,7 @@ def test_a_pasid_command_touches_the_given_wqs_only(rig: Bench) -> None:
 
 
 def test_a_loop_that_asks_and_does_not_look_is_not_overrun() -> None:
-    """Acknowledgements used to wrap over unread ones: the engine stops serving while the loop does not look, and forgets nothing."""
+    """Acknowledgements used to wrap over unread ones: the engine stops serving until the loop looks, and forgets nothing."""
     with bench() as engine:
         asked, refused = [], 0
         while refused < 3 and len(asked) < 20_000:
