@@ -53,9 +53,8 @@ BY_REGISTERS = frozenset({CompletionStatus.CMD_WHILE_ACTIVE, CompletionStatus.PC
 REASONS: dict[type[IntEnum] | type[IntFlag], dict[int, str]] = {
     CompletionStatus: {
         CompletionStatus.TRANSLATION_FAIL: "no paging service that could fail; fault injection can say it",
-        CompletionStatus.TRAFFIC_CLASS_CONF: "every traffic class is mapped; fault injection can say it",
     },
-    CmdErr: {},
+    CmdErr: {CmdErr.NO_IDPT_HANDLE: "every entry has a handle of its own: they do not run out"},
     InterruptCause: {},
 }
 """Why nothing can provoke a code on this device."""

@@ -20,9 +20,9 @@ def test_every_code_has_a_row(place: str) -> None:
     assert [(int(code, 16), name) for code, name, _ in rows] == [(int(code), kind(code).name) for code in codes_of(place)]
 
 
-@pytest.mark.parametrize("place", ["CMDSTS", "INTCAUSE"])
+@pytest.mark.parametrize("place", list(HEADINGS))
 def test_nothing_the_device_can_say_is_without_a_test(place: str) -> None:
-    """Command errors and causes: each provoked, or not of this device."""
+    """Each provoked, by a portal where it is a descriptor's, or with the reason why it cannot be."""
     section = TABLE.split(f"## {HEADINGS[place][0]}\n")[1].split("\n## ")[0]
     assert [name for _, name, tests in ROW.findall(section) if "no test yet" in tests] == []
 
