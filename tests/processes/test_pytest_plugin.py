@@ -222,7 +222,7 @@ def test_it_works_under_xdist(project: pytest.Pytester) -> None:
 
         @pytest.mark.parametrize("number", range(2))
         def test_many(dsa, number):
-            assert dsa.stats()["sessions"] == 1
+            assert dsa.ask("list")["devices"][0]["name"] == "dsa0"
         """,
         "-n2",
     )
