@@ -57,7 +57,7 @@ static bool in_window(const struct idxdd_idpt_entry *entry, uint64_t from, uint6
 static uint8_t resolve(const struct idxdd_engine *e, uint32_t wq, struct context *c, uint8_t operand, bool write)
 {
     struct idxdd_operation *op = &c->op;
-    uint8_t *address = op->desc + (operand == IDXDD_OPERAND_SOURCE1 ? 16 : 24);
+    uint64_t from = get64(op->desc + (operand == IDXDD_OPERAND_SOURCE1 ? 16 : 24));
     uint16_t handle = get16(op->desc + (operand == IDXDD_OPERAND_SOURCE1 ? 60 : 62));
     const struct idpt_slot *slot = slot_of(e, wq, handle);
     op->fault_operand = operand; /* the record names its handle */
@@ -66,16 +66,13 @@ static uint8_t resolve(const struct idxdd_engine *e, uint32_t wq, struct context
     const struct idxdd_idpt_entry *entry = &slot->entry;
     if (!(write ? entry->write : entry->read))
         return IDXDD_STATUS_IDPT_PERMISSION;
-    uint64_t from = get64(address);
     if (entry->window_en && !in_window(entry, from, get32(op->desc + 32)))
         return IDXDD_STATUS_WINDOW_ERANGE;
     if (!entry->space)
         return IDXDD_STATUS_DOMAIN_GONE;
-    if (entry->window_en && entry->offset_mode) {
-        from += entry->base;
-        __builtin_memcpy(address, &from, sizeof from); /* effective from here on */
-        op->withheld |= (uint8_t)(1u << operand);
-    }
+    bool offset = entry->window_en && entry->offset_mode;
+    op->window[operand - 1] = offset ? entry->base : 0; /* not into the descriptor, which others are shown */
+    op->withheld |= (uint8_t)(offset << operand);
     op->foreign |= (uint8_t)(1u << operand);
     op->domain[operand - 1] = entry->space;
     c->domain_use[c->domain_uses++] = (struct domain_use){handle, slot->epoch, slot->version};

@@ -1,7 +1,7 @@
 /* The inter-domain permissions tables as the engine uses them: who may reach whose memory, through which window. Private.
  *
  * Who writes what   the device loop owns the tables in BAR0; what it changes there comes as requests, and the engine alone writes these copies.
- * A user            is a context whose operation has resolved a handle; it keeps what it found: space, effective addresses.
+ * A user            is a context whose operation has resolved a handle; it keeps what it found: space, window.
  * Taken away        an entry that the bus writes gets another epoch: its users end with 0x2E before their next slice, for what they
  *                   found may be nobody's any more. Update Window leaves the epoch and raises the version: users of the old values go
  *                   on, and the Update Window waits for them unless it is told not to.

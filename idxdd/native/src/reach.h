@@ -30,8 +30,9 @@ static inline struct idxdd_space *space_of(const struct idxdd_operation *op, uin
 /* Memory at base + offset; `size` shrinks to what is contiguous. NULL: fault noted. Addresses end at 2^64, they do not wrap. */
 static inline uint8_t *reach(struct idxdd_operation *op, uint64_t base, uint64_t offset, bool write, uint8_t operand, uint64_t *size)
 {
-    uint64_t va = base + offset, contiguous = 0;
-    uint8_t *at = va >= base ? idxdd_translate(space_of(op, operand), va, write, &contiguous) : NULL;
+    uint64_t window = op->foreign >> operand & 1 ? op->window[operand - 1] : 0, va = window + base + offset, contiguous = 0;
+    bool wraps = window + base < window || va < offset;
+    uint8_t *at = wraps ? NULL : idxdd_translate(space_of(op, operand), va, write, &contiguous);
     if (!at || !contiguous) {
         fault_at(op, va, write, operand);
         op->fault_size = *size;

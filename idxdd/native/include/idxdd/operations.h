@@ -53,7 +53,8 @@ struct idxdd_operation {
     uint32_t bytes_completed;    /* as the record will show it */
     uint8_t foreign;             /* bit n: operand n lies in another domain, domain[n - 1] (inter-domain operations) */
     uint8_t withheld;            /* bit n: the address of operand n is the other domain's secret (offset mode) */
-    struct idxdd_space *domain[4];
+    struct idxdd_space *domain[4]; /* these two are set where `foreign` says so, and only there */
+    uint64_t window[4];          /* what is added to the addresses of operand n: [n - 1]; 0 but in offset mode */
     uint64_t private_[8];        /* an operation's own notes */
 };
 
