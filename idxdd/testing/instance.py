@@ -49,14 +49,16 @@ class Dsa:
         self.instance = f"pytest-{os.getpid()}-{next(_numbers)}"
         self._directory = Path(tempfile.mkdtemp(prefix="idxdd-test-"))  # short: a socket's path has 107 bytes at most
         self.socket = str(self._directory / "s")
-        self._log = self._directory / "log"
+        self._log = os.memfd_create(
+            "idxdd-log"
+        )  # not a file there: a daemon whose pytest was killed removes an empty directory
+        self._said = ""
         self._killed = False
         chosen = ["--spin-us", "0", *options]  # tests share cores
         chosen += [word for profile in profiles for word in ("--device", profile)]
         if config is not None:
             chosen += ["--config", str(self._config(config))]
-        with self._log.open("wb") as log:
-            self._daemon = PrivateDaemon(self.instance, self.socket, chosen, log=log.fileno())
+        self._daemon = PrivateDaemon(self.instance, self.socket, chosen, log=self._log)
         if self._daemon.wait_ready(READY_UNATTENDED_S) is not None:
             said = self.log
             self.stop()
@@ -85,7 +87,9 @@ class Dsa:
     @property
     def log(self) -> str:
         """What the daemon has said so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        if self._log < 0:
+            return self._said
+        return os.pread(self._log, os.fstat(self._log).st_size, 0).decode(errors="replace")
 
     def connect(self) -> Connection:
         """A connection of the client library; the caller closes it."""
@@ -152,6 +156,10 @@ class Dsa:
     def stop(self) -> int:
         """End it and remove what it had; its exit code. Idempotent."""
         code = self._daemon.end()
+        if self._log >= 0:
+            self._said = self.log
+            os.close(self._log)
+            self._log = -1
         if code:
             sweep_instance(os.geteuid(), self.instance)
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -231,15 +231,17 @@ def test_it_works_under_xdist(project: pytest.Pytester) -> None:
 
 def test_a_pytest_that_is_killed_takes_its_daemon_along(project: pytest.Pytester, instance: str) -> None:
     """kill -9 of a CI job leaves no daemon; what it leaves in /dev/shm the next start sweeps."""
-    project.makepyfile(test_it="def test(dsa):\n    print(dsa.instance, flush=True)\n    import time\n    time.sleep(60)\n")
+    said = "print(dsa.socket, dsa.instance, flush=True)"
+    project.makepyfile(test_it=f"def test(dsa):\n    {said}\n    import time\n    time.sleep(60)\n")
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_it.py"]
     with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as runner:
         assert runner.stdout
-        name = next(line.split()[-1] for line in runner.stdout if "pytest-" in line)
+        socket, name = next(line.split()[-2:] for line in runner.stdout if "pytest-" in line)
         runner.send_signal(signal.SIGKILL)
     from waiting import wait_until
 
     wait_until(lambda: not names_left(name), 10, "the daemon ended with its parent, and removed its names")
+    wait_until(lambda: not Path(socket).parent.exists(), 10, "and its directory")
 
 
 def test_it_costs_nothing_where_it_is_not_used() -> None:
