@@ -15,12 +15,6 @@
 
 #define OPCODE_DRAIN 0x02
 
-void portal_ring(struct portal *p)
-{
-    char byte = 1;
-    (void)!send(p->wake, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); /* a full socket is readable already */
-}
-
 bool portal_has_work(struct idxdd_engine *e, const struct portal *p)
 {
     if (p->contexts && portal_runnable(e, p) != NONE)

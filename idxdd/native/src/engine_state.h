@@ -298,6 +298,8 @@ bool exits_have_room(const struct idxdd_engine *e);
 bool exits_pile_up(const struct idxdd_engine *e);
 void exit_send(struct idxdd_engine *e);
 void exits_ring(struct idxdd_engine *e);
+void acknowledge(struct idxdd_engine *e, uint32_t id);
+void portal_ring(struct portal *p);
 
 /* grants.c */
 void grant_metered(struct idxdd_engine *e, struct wq *wq, struct portal *p);
@@ -317,7 +319,6 @@ void portal_close(struct idxdd_engine *e, struct portal *p, uint32_t how, uint32
 void portal_reopen(struct portal *p);
 void portal_settled(struct idxdd_engine *e, struct portal *p);
 void portal_publish(struct portal *p);
-void portal_ring(struct portal *p);
 void portal_overflow(struct idxdd_engine *e, struct portal *p, uint32_t count);
 bool portal_has_work(struct idxdd_engine *e, const struct portal *p);
 static inline uint64_t portal_in_flight(const struct portal *p) { return p->queue_count + p->contexts; }
@@ -402,9 +403,12 @@ ASIDE void trace_swap(struct idxdd_engine *e, struct tracer *tracer);
 /* reached.c */
 ASIDE enum advance run_with_agent(struct idxdd_engine *e, struct portal *p, struct context *c, uint64_t slice);
 
-/* engine.c */
+/* attend.c */
+uint32_t serve_requests(struct idxdd_engine *e);
+void waiters_look(struct idxdd_engine *e);
 void portal_free(struct portal *p);
-void acknowledge(struct idxdd_engine *e, uint32_t id);
+
+/* clock.c */
 uint64_t engine_now_ns(void);
 
 #endif

@@ -1,5 +1,6 @@
-/* Engine -> device loop: the exit ring and its bell. */
+/* What the engine tells: exits and their bell to the device loop, bells to clients. */
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine_state.h"
@@ -44,4 +45,17 @@ void exits_ring(struct idxdd_engine *e)
     e->exits_rung = e->exits_sent;
     uint64_t one = 1;
     (void)!write(e->exit_bell, &one, sizeof one); /* full means it is readable already */
+}
+
+void acknowledge(struct idxdd_engine *e, uint32_t id)
+{
+    exit_new(e, IDXDD_EXIT_ACK, id);
+    exit_send(e);
+    e->requests_done++;
+}
+
+void portal_ring(struct portal *p)
+{
+    char byte = 1;
+    (void)!send(p->wake, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL); /* a full socket is readable already */
 }
