@@ -75,7 +75,7 @@ def process_misc_interrupts(device: Device, cause: int, hand_over: Handovers) ->
         handled |= _settled(device, InterruptCause.ERR)
         device.block.swerr_mark = SWERR_NONE
     if cause & InterruptCause.INT_HANDLE_REVOKED:
-        device.block.revoke_queued = 1
+        device.block.revoke_queued += 1
         hand_over.revoke(device)
         handled |= _settled(device, InterruptCause.INT_HANDLE_REVOKED)
     if cause & InterruptCause.CMD:

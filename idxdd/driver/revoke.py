@@ -26,10 +26,12 @@ def int_handle_revoke(device: Device) -> Steps:
         device.log("warning", "Unexpected int handle refresh interrupt.", device=device.name)
         device.block.revoke_queued = 0
         return
+    queued = device.block.revoke_queued
     for wq in device.wqs:
         if wq.int_handle is not None and device.state is DriverState.ENABLED:
             yield from _refresh_handle(wq)
-    device.block.revoke_queued = 0
+    if device.block.revoke_queued == queued:  # else another has come, and its work has not begun
+        device.block.revoke_queued = 0
     if "DEF-18" in device.quirks and device.vector_count > len(device.wqs) + 1:
         oops(device, f"int_handle_revoke: WQ {len(device.wqs)} of {len(device.wqs)}")
 

@@ -115,6 +115,7 @@ class DeviceBlock(Block):
     swerr_log_number = Word(40)
     """Number of the first of the four lines."""
     revoke_queued = Word(48, 4)
+    """Revocations whose handling is not over: a count, since one may come while another is handled."""
     reinit_queued = Word(52, 4)
     command = Word(56)
     """COMMAND_VALID | CMD as written; 0 = none in flight."""
