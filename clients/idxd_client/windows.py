@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from idxd_client.buffers import Buffer, Operand, Region, resolve
 from idxd_client.descriptors import Descriptor
-from idxd_client.errors import OperandError
+from idxd_client.errors import OperandError, Refused
 from idxdd.spec.codes import Opcode, OpFlag
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ class Window:
         """Nobody reaches in any more when this returns. Idempotent."""
         if not self.closed:
             self.closed = True
-            self._connection.request("close_window", device=self.device, handle=self.handle)
+            try:
+                self._connection.request("close_window", device=self.device, handle=self.handle)
+            except Refused as refused:
+                if refused.code != "ENOENT":  # it has ended with its submitter, or with a reset
+                    raise
 
     def __enter__(self) -> Self:
         return self

@@ -256,6 +256,16 @@ def test_the_library(daemon: RunningDaemon) -> None:
         assert late.status == CompletionStatus.IDPT_HANDLE_INVAL
 
 
+def test_closing_a_window_whose_submitter_has_gone(daemon: RunningDaemon, submitter: Peer) -> None:
+    """It has ended already: no error, as closing is what the owner wanted."""
+    with (
+        idxd_client.connect(daemon.socket) as theirs, theirs.alloc(4096) as memory,
+        windows.open_window(theirs, memory, submitter.pasid, write=True),
+    ):  # fmt: skip
+        submitter.client.close()
+        wait_until(lambda: not theirs.request("windows")["windows"], 10, "the window is gone")
+
+
 def test_a_full_table(owner: Peer, submitter: Peer) -> None:
     """The table is the device's: who asks for one window too many is told so, and their end gives all of them back."""
     handles = [owner.window(submitter, read=True) for _ in range(64)]
