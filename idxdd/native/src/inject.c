@@ -74,6 +74,12 @@ static const struct touched *operand_of(const struct choice *choice, uint8_t ope
     return NULL;
 }
 
+/* What is added to this operand's addresses (offset mode of an inter-domain operation). */
+static uint64_t window_of(const struct idxdd_operation *op, uint8_t operand)
+{
+    return op->foreign >> operand & 1 ? op->window[operand - 1] : 0;
+}
+
 /* Can this rule act on this descriptor? Notes where. */
 static bool possible(const struct idxdd_rule *rule, const struct context *c, const struct choice *choice, struct effects *x)
 {
@@ -86,12 +92,12 @@ static bool possible(const struct idxdd_rule *rule, const struct context *c, con
         if (!at || (of_record ? !runs && !idxdd_wants_record(&c->op) : !runs || rule->offset >= at->size))
             return false;
         x->fault = *at;
-        x->fault_at = at->address + rule->offset;
+        x->fault_at = window_of(&c->op, at->operand) + at->address + rule->offset;
         return x->fault_at >= at->address;
     case IDXDD_RULE_CORRUPT:
         if (!at || !at->write || rule->offset >= at->size || (!of_record && !runs))
             return false;
-        x->corrupt_at = at->address + rule->offset;
+        x->corrupt_at = window_of(&c->op, at->operand) + at->address + rule->offset;
         x->corrupt_left = rule->count ? rule->count : 1;
         if (x->corrupt_left > at->size - rule->offset)
             x->corrupt_left = (uint32_t)(at->size - rule->offset);

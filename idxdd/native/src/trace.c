@@ -205,9 +205,9 @@ static uint8_t why_of(const struct context *c)
 /* ---- records ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The words of a record that hold several fields: stored whole, because the reader may be looking. */
-enum { WORD_OWNER = 8, WORD_COUNTS = 9, WORD_PLACE = 10, WORD_END = 11, WORD_DESC = 12, WORD_RECORD = 20 };
+enum { WORD_FAULT = 7, WORD_OWNER = 8, WORD_COUNTS = 9, WORD_PLACE = 10, WORD_END = 11, WORD_DESC = 12, WORD_RECORD = 20 };
 #define LIES_AT(field, word, byte) _Static_assert(offsetof(struct idxdd_trace_record, field) == 8 * (word) + (byte), #field)
-LIES_AT(fault_address, 7, 0);
+LIES_AT(fault_address, WORD_FAULT, 0);
 LIES_AT(pasid, WORD_OWNER, 0);
 LIES_AT(rule, WORD_OWNER, 4);
 LIES_AT(bytes_completed, WORD_COUNTS, 0);
@@ -280,14 +280,6 @@ static void put_record(_Atomic uint64_t *to, const struct context *c, const stru
     }
 }
 
-/* Effective addresses are the other domain's secret. */
-static void withhold(_Atomic uint64_t *to)
-{
-    put(to, 7, 0);
-    put(to, WORD_DESC + 2, 0);
-    put(to, WORD_DESC + 3, 0);
-}
-
 static void write_record(struct record_ring *ring, const struct portal *p, const struct context *c, const struct trace_notes *notes, uint8_t why)
 {
     const struct idxdd_operation *op = &c->op;
@@ -303,8 +295,8 @@ static void write_record(struct record_ring *ring, const struct portal *p, const
     put(to, WORD_END, op->status | (uint64_t)c->report << 8 | (uint64_t)notes->operand << 16 | (uint64_t)why << 24 | flags << 32);
     put_bytes(to, WORD_DESC, op->desc, 8);
     put_record(to, c, notes);
-    if (op->withheld)
-        withhold(to);
+    if (op->withheld >> notes->operand & 1)
+        put(to, WORD_FAULT, 0); /* where it lies is the other domain's secret */
     publish(ring);
 }
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from engine_bench import BATCH, CRAV, DRAIN, FILL, MOVE, NOOP, RCI, RCR, Bench, Client, bench, descriptor
-from engine_rules import faults, hits, install, rule
+from engine_bench import BATCH, CRAV, DRAIN, FILL, GENCAP, MOVE, NOOP, RCI, RCR, Bench, Client, bench, descriptor
+from engine_rules import ALL64, faults, hits, install, rule, traced
 from waiting import wait_until
 
 from idxdd import native
@@ -767,3 +767,35 @@ def test_rules_of_any_bytes_do_no_harm(engine: Bench, seed: int) -> None:
         return client.get("done") == client.tail
 
     wait_until(over)
+
+
+@pytest.mark.parametrize("offset_mode", [False, True])
+def test_a_fault_in_another_clients_window(offset_mode: bool) -> None:
+    """Inter-domain copy: the byte is counted where its operand's addresses count, and the trace keeps the owner's secret."""
+    with bench() as engine:
+        engine.wq(0, idcap=ALL64, opcfg=[ALL64, 0, 0, 0], gencap=GENCAP | 1 << 12)
+        client, owner = engine.client(), engine.client(1, 3)
+        pattern = filled(client)
+        window = {"base": owner.base, "size": 0x80000} if offset_mode else {"base": 0, "size": 0}
+        entry = {"usable": True, "many": False, "submitter": client.pasid, "read": True, "write": True, "bitmap": 0}
+        engine.settle(
+            engine.engine.idpt_set(
+                0, 2, window_en=offset_mode, offset_mode=offset_mode, space=owner.space, bitmap_space=None, update=False,
+                **entry, **window,
+            )
+        )  # fmt: skip
+        engine.settle(engine.engine.trace_on(8))
+        install(engine, rule(native.RULE_FAULT, operand=Operand.DESTINATION1, offset=1000))
+        to = 0x4000 if offset_mode else owner.base + 0x4000
+        handles = bytes(22) + b"\2\0"
+        client.publish(
+            descriptor(0x23, CRAV | RCR | 2 << 16, client.base + record_at(0), client.base + SOURCE, to, 0x1000, rest=handles)
+        )
+        (fault,) = faults(engine.run(3))
+        assert fault.address == owner.base + 0x4000 + 1000
+        answer(engine, fault, native.RESUME_FAIL, S.PAGE_FAULT_NOBOF)
+        assert status(client) == 0x83
+        assert completed(client) == 1000
+        assert bytes(owner.memory[0x4000:0x5000]) == pattern[:1000].ljust(0x1000, b"\0")
+        ((one,), _) = traced(engine)
+        assert one.fault_address == (0 if offset_mode else owner.base + 0x4000 + 1000)
