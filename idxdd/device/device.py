@@ -226,7 +226,9 @@ class Device:
         self.faults += 1
         wq_id = exit.wq % WQS_PER_DEVICE
         translated = self.platform.ats and not self.registers.get(WQCFG.wq_ats_disable, wq_id)
-        status = fault_status(exit, translated=translated, bof=self.registers.get(WQCFG.bof, wq_id))
+        # a WQ that may block has a paging service: Enable WQ and set_platform see to it
+        asks = int.from_bytes(exit.desc[FLAGS_BYTES], "little") & BOF
+        status = fault_status(exit, translated=translated, blocks=bool(asks) and self.registers.get(WQCFG.bof, wq_id))
         if status is CompletionStatus.CRA_XLAT:
             if translated and self.errors.log.active:
                 return self.port.resume(exit, native.RESUME_RUN)  # the record comes back as an ERROR, for the log
@@ -277,9 +279,9 @@ class Device:
         self.registers.close()
 
 
-def fault_status(exit: Exit, *, translated: bool, bof: bool) -> CompletionStatus:
+def fault_status(exit: Exit, *, translated: bool, blocks: bool) -> CompletionStatus:
     """How a fault ends (operations.md section 5). Bit 7 of the record's status is the engine's to add. `translated`: addresses
-    of the WQ are, so that a fault is noticed as one; `bof`: WQCFG's."""
+    of the WQ are, so that a fault is noticed as one; `blocks`: descriptor and WQ let it wait for the page."""
     opcode = exit.desc[OPCODE_BYTE]
     readback = opcode == Opcode.DRAIN
     if exit.operand == Operand.COMPLETION_RECORD:
@@ -291,8 +293,6 @@ def fault_status(exit: Exit, *, translated: bool, bof: bool) -> CompletionStatus
         return CompletionStatus.BATCH_PAGE_FAULT
     if readback:
         return CompletionStatus.PFAULT_RDBA
-    # a WQ that may block has a paging service: Enable WQ and set_platform see to it
-    blocks = bof and int.from_bytes(exit.desc[FLAGS_BYTES], "little") & BOF
     return CompletionStatus.PAGE_FAULT_IR if blocks else CompletionStatus.PAGE_FAULT_NOBOF
 
 
