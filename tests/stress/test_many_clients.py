@@ -21,7 +21,7 @@ from waiting import wait_until
 LONG = os.environ.get("IDXDD_STRESS") == "long"
 SEEDS = [int(os.environ["IDXDD_STRESS_SEED"])] if "IDXDD_STRESS_SEED" in os.environ else range(3 if LONG else 1)
 CLIENTS = 16
-SECONDS = 20.0 if LONG else 6.0
+SECONDS = 20.0 if LONG else 4.0
 KILLS_OF_IRQ = 6 if LONG else 2
 WQS = ["dsa0/wq0.0", "dsa0/wq0.1", "dsa0/wq0.1", "dsa0/wq0.1", "dsa0/wq0.2", "dsa0/wq0.2", "dsa0/wq0.3", "dsa0/wq0.3"]
 

@@ -26,7 +26,7 @@ LONG = os.environ.get("IDXDD_STRESS") == "long"
 SEED = int(os.environ.get("IDXDD_STRESS_SEED") or random.SystemRandom().getrandbits(31) if LONG else 5)
 CLIENTS = 32 if LONG else 10
 DESCRIPTORS = int(os.environ.get("IDXDD_STRESS_DESCRIPTORS", 5_000_000)) if LONG else 0
-SECONDS = 0.0 if LONG else 6.0
+SECONDS = 0.0 if LONG else 4.0
 GROWTH_KIB_MAX = 4096
 """Of the daemon's own memory while clients come and go; a leak of one session's objects would be several times that."""
 DEVICES = 2
