@@ -112,8 +112,8 @@ bool window_settled(struct idxdd_engine *e, const struct context *c)
 {
     uint32_t device = e->portal[c->portal]->wq / IDXDD_WQS_PER_DEVICE_MAX;
     uint16_t handle = get16(c->op.desc + 62);
-    const struct idpt_slot *slot = &e->idpt[device][handle];
-    for (uint32_t i = 0; i < IDXDD_CONTEXTS; i++) {
+    const struct idpt_slot *slot = slot_of(e, e->portal[c->portal]->wq, handle);
+    for (uint32_t i = 0; slot && i < IDXDD_CONTEXTS; i++) { /* the loop refuses a handle that is none; nobody uses it */
         struct context *user = &e->context[i];
         if (user->state == CONTEXT_FREE || !user->domain_uses || e->portal[user->portal]->wq / IDXDD_WQS_PER_DEVICE_MAX != device)
             continue;
