@@ -26,7 +26,7 @@ from operation_statuses import (
 )  # fmt: skip
 
 from idxdd import native
-from idxdd.device.device import fault_status
+from idxdd.device.device import BOF, FLAGS_BYTES, fault_status
 from idxdd.device.domains import Domains
 from idxdd.device.engineport import EnginePort
 from idxdd.device.profilefile import load
@@ -108,7 +108,8 @@ class Rig:
                 if exit.kind == native.EXIT_WINDOW:
                     self.domains.update_window(exit)
                 elif exit.kind == native.EXIT_FAULT:
-                    status = fault_status(exit, translated=case.ats, bof=True)
+                    blocks = bool(int.from_bytes(exit.desc[FLAGS_BYTES], "little") & BOF)
+                    status = fault_status(exit, translated=case.ats, blocks=blocks)
                     if status is CompletionStatus.CRA_XLAT:
                         yield status
                     self.port.resume(exit, native.RESUME_FAIL, status)
