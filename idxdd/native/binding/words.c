@@ -201,6 +201,7 @@ static const struct {
     {"open", IDXDD_OPEN}, {"closed_wq_disabled", IDXDD_CLOSED_WQ_DISABLED}, {"closed_aborted", IDXDD_CLOSED_ABORTED},
     {"closed_halted", IDXDD_CLOSED_HALTED}, {"closed_revoked", IDXDD_CLOSED_REVOKED},
     {"closed_by_owner", IDXDD_CLOSED_BY_OWNER}, {"closed_device_gone", IDXDD_CLOSED_DEVICE_GONE},
+    {"closed_removed", IDXDD_CLOSED_REMOVED},
     {"gate_dead", IDXDD_GATE_DEAD}, {"gate_live", IDXDD_GATE_LIVE}, {"gate_closed", IDXDD_GATE_CLOSED},
     {"txn_noerror", IDXDD_TXN_NOERROR}, {"txn_write_failed", IDXDD_TXN_WRITE_FAILED}, {"txn_aborted", IDXDD_TXN_ABORTED},
 
@@ -251,7 +252,7 @@ static const struct {
     WORD(trace_record, interrupt_ns), WORD(trace_record, fault_address), WORD(trace_record, pasid), WORD(trace_record, rule),
     WORD(trace_record, bytes_completed), WORD(trace_record, invalid_flags), WORD(trace_record, portal),
     WORD(trace_record, member), WORD(trace_record, vector), WORD(trace_record, wq), WORD(trace_record, engine),
-    WORD(trace_record, status), WORD(trace_record, reported), WORD(trace_record, operand), WORD(trace_record, why),
+    WORD(trace_record, status), WORD(trace_record, reported), WORD(trace_record, operand), WORD(trace_record, why), WORD(trace_record, rsvd),
     WORD(trace_record, flags), ARRAY(trace_record, desc), ARRAY(trace_record, record),
 };
 
