@@ -118,6 +118,7 @@ class Hardware:
         while now < until:
             if self.port.dispatch() + self._apply():
                 self._worked, until = True, min(now + self._look_ns, last)
+            os.sched_yield()  # the engine, which waits for what was said just now, may wait for this very core
             now = time.perf_counter_ns()
         return self._worked
 

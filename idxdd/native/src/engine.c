@@ -221,8 +221,8 @@ static bool spin(struct idxdd_engine *e)
         e->now_ns = engine_now_ns();
         if (e->now_ns - start > e->spin_ns)
             break;
-        if (crowded || e->now_ns - start > SPIN_YIELD_NS)
-            sched_yield(); /* whom we wait for may wait for this very core */
+        if (crowded || e->parked || e->now_ns - start > SPIN_YIELD_NS)
+            sched_yield(); /* whom we wait for, the device loop among them, may wait for this very core */
     }
     e->spin_ns = e->spin_ns / 2 > SPIN_MIN_NS ? e->spin_ns / 2 : SPIN_MIN_NS;
     return false;
