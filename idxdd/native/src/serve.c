@@ -353,7 +353,10 @@ static void *thread_main(void *argument)
         do {
             if (idxdd_server_look(server, true))
                 end_ns = idxdd_now_ns() + spin_ns;
-            idxdd_relax();
+            if (atomic_load_explicit(&server->page->awake, memory_order_relaxed) > 1)
+                sched_yield(); /* a waiter looks, too: it or the engine may need this very core */
+            else
+                idxdd_relax();
         } while (!atomic_load_explicit(&server->stop, memory_order_relaxed) && idxdd_now_ns() < end_ns);
         if (left_something(server))
             continue;
