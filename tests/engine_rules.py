@@ -1,11 +1,11 @@
 """Rules of fault injection and trace records as the engine packs them, by field name: for tests of the data plane."""
 
 import struct
-from typing import NamedTuple
 
 from engine_bench import Bench
 
 from idxdd import native
+from idxdd.control.tracerecord import TraceRecord, unpack
 from idxdd.native import LAYOUT
 
 ALL64 = (1 << 64) - 1
@@ -57,42 +57,9 @@ def hits(bench: Bench) -> list[int]:
     return [count for _, count in bench.engine.rule_counters()]
 
 
-class Traced(NamedTuple):
-    """A struct idxdd_trace_record."""
-
-    id: int
-    batch: int
-    accepted_ns: int
-    dispatched_ns: int
-    first_fault_ns: int
-    written_ns: int
-    interrupt_ns: int
-    fault_address: int
-    pasid: int
-    rule: int
-    bytes_completed: int
-    invalid_flags: int
-    portal: int
-    member: int
-    vector: int
-    wq: int
-    engine: int
-    status: int
-    reported: int
-    operand: int
-    why: int
-    flags: int
-    desc: bytes
-    record: bytes
-
-    @property
-    def times(self) -> list[int]:
-        """Of what happened, in the order in which it must have."""
-        return [at for at in self[2:7] if at]
-
-
-FORMAT = struct.Struct("<8Q4I3H7B3x64s32s")
-assert FORMAT.size == LAYOUT["trace_record"]
+def times(record: TraceRecord) -> list[int]:
+    """Of what happened to it, in the order in which it must have."""
+    return [at for at in record[2:7] if at]
 
 
 def trace_on(bench: Bench, records: int = 1024) -> None:
@@ -100,10 +67,10 @@ def trace_on(bench: Bench, records: int = 1024) -> None:
     bench.settle(bench.engine.trace_on(records))
 
 
-def traced(bench: Bench, maximum: int = 1024) -> tuple[list[Traced], int]:
+def traced(bench: Bench, maximum: int = 1024) -> tuple[list[TraceRecord], int]:
     """What the engine has traced since the last call, and how many were lost."""
     packed, dropped = bench.engine.trace_read(maximum)
-    return [Traced(*fields) for fields in FORMAT.iter_unpack(packed)], dropped
+    return list(unpack(packed)), dropped
 
 
 def faults(exits: list[native.Exit]) -> list[native.Exit]:

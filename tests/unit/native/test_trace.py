@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from engine_bench import BATCH, CRAV, DRAIN, FENCE, MOVE, NOOP, RCI, RCR, Bench, Client, bench, descriptor
-from engine_rules import Traced, faults, install, rule, trace_on, traced
+from engine_rules import faults, install, rule, times, trace_on, traced
 from waiting import wait_until
 
 from idxdd import native
+from idxdd.control.tracerecord import TraceRecord
 from idxdd.spec.codes import CompletionStatus as S
 from idxdd.spec.codes import Flag, Operand
 
@@ -31,7 +32,7 @@ def move(client: Client, number: int = 0, size: int = 256, flags: int = 0) -> by
     return descriptor(MOVE, CRAV | RCR | flags, client.base + record_at(number), client.base, client.base + 0x10000, size)
 
 
-def run(engine: Bench, client: Client, *descriptors: bytes) -> list[Traced]:
+def run(engine: Bench, client: Client, *descriptors: bytes) -> list[TraceRecord]:
     """What the trace says of these, in the order of their ends."""
     client.publish(*descriptors)
     engine.run(4)
@@ -57,7 +58,7 @@ def test_a_record_says_what_happened(engine: Bench) -> None:
     assert one.desc == desc
     assert one.record == client.record(record_at(0))
     assert one.flags == native.TRACE_RECORD_WRITTEN
-    assert [before, *one.times, after] == sorted([before, *one.times, after]), "CLOCK_MONOTONIC, in order"
+    assert [before, *times(one), after] == sorted([before, *times(one), after]), "CLOCK_MONOTONIC, in order"
     assert one.first_fault_ns == one.interrupt_ns == 0
 
 
@@ -68,7 +69,7 @@ def test_times_are_monotone_whatever_clock_is_behind_them(engine: Bench) -> None
     end = time.monotonic_ns() + 60_000_000
     while time.monotonic_ns() < end:
         for one in run(engine, client, *(move(client, i) for i in range(8))):
-            assert one.times == sorted(one.times)
+            assert times(one) == sorted(times(one))
             assert one.written_ns >= last, "ends are in order"
             last, count = one.written_ns, count + 1
         assert abs(time.monotonic_ns() - last) < 1_000_000_000
