@@ -45,6 +45,7 @@ def add(rules: Rules = None, file: File = None, json: Json = False, socket: Sock
         return print_json("inject add", {"rules": added})
     for rule in added:
         print(f"{rule['id']}: {rule['rule']}")
+    _say_left_out(added)
 
 
 @app.command("list")
@@ -58,6 +59,14 @@ def list_(json: Json = False, socket: Socket = None) -> None:
         return say("no rule is in force")
     rows = [(one["rule"], one["id"], one["matches"], one["hits"], _left(one["hits_left"])) for one in found]
     print(table(("rule", "id", "matches", "hits", "left"), rows))
+    _say_left_out(found)
+
+
+def _say_left_out(rules: list[dict[str, Any]]) -> None:
+    """Of whom a rule is not in force for."""
+    for rule in rules:
+        if rule["left_out"]:
+            say(f"rule {rule['id']} is not in force for {rule['left_out']} of the clients it names: too many for all rules")
 
 
 def _all(connection: ControlClient) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from idxdd.device.device import Device
 from idxdd.device.faults import BadRule, Rule
-from idxdd.device.faults.armed import Armed, Client, Faults
+from idxdd.device.faults.armed import Armed, Faults
+from idxdd.device.faults.clients import Client
 from idxdd.device.faults.counting import strikes
 from idxdd.device.faults.matching import Point, mismatch, operations_text, outcome, rule_outcome
 from idxdd.device.faults.text import RULES_MAX, parse_lines
@@ -22,7 +23,7 @@ FILE_BYTES_MAX = 1 << 20
 ANSWERS_MAX = 128
 """Rules times descriptors of one dry run: an answer is a line of text each."""
 PAGE_CHARACTERS = 40_000
-ROW_CHARACTERS = 80
+ROW_CHARACTERS = 100
 CLIENTS_TOLD_MAX = 16
 POINT_FIELDS = {"wq": str, "pid": int, "uid": int, "pasid": int, "member": int}
 

@@ -128,7 +128,7 @@ class Dsa:
         return list(self.ask("inject", rules=given)["ids"])
 
     def rules(self) -> list[dict[str, Any]]:
-        """Rules in force: id, rule, matches, hits, hits_left."""
+        """Rules in force: id, rule, matches, hits, hits_left, left_out (clients it names and is not in force for)."""
         found: list[dict[str, Any]] = []
         more = True
         while more:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from idxdd.device.faults import BadRule, Rule
 from idxdd.device.faults.build import on
-from idxdd.device.faults.compiled import RULE_BYTES, Progress, compiled, needs_engine
+from idxdd.device.faults.compiled import RULE_BYTES, Progress, compiled, has_rows
 from idxdd.device.faults.matching import Point, mismatch, outcome
 from idxdd.device.faults.rule import ACTIONS, WHERE_FIELDS
 from idxdd.device.faults.rule import given as said
@@ -95,6 +95,6 @@ def test_a_dry_run_answers_for_any_descriptor(rule: Rule, desc: bytes, member: i
     point = Point(desc, "dsa0/wq0.1", pid=7, uid=0, pasid=3, member=member)
     answer = mismatch(rule, point)
     assert answer or outcome(rule, point)
-    if needs_engine(rule):
+    if has_rows(rule, Progress()):
         packed = compiled(rule, 1, [0, 1], [None, 3], 10**9, Progress())
         assert all(len(one) == RULE_BYTES for one in packed)

@@ -2,8 +2,9 @@
 
 Who calls what   the device loop alone. The engine looks for descriptors and does what it can to them; for the rest it sends an
                  INJECTED exit with the rule's number. Rules about vector 0, and those that strike by themselves, are ours.
-Table            the engine's rules are exchanged whole when a rule comes or goes, or a client that one may name by pid or
-                 uid. Counts go on; what the rules before held back (delay, reorder) goes on at once.
+Table            the engine's rules are exchanged whole when a rule comes or goes, or a client that one has a row for by pid
+                 or uid (clients.py shares out the rows). Counts go on; what the rules before held back (delay, reorder) goes
+                 on at once.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from idxdd.device.engineport import EnginePort
 from idxdd.device.faults.actions import NS_PER_S, Unplug, act, forget
-from idxdd.device.faults.compiled import Progress, compiled, needs_engine
+from idxdd.device.faults.clients import Client, Connected, shares
+from idxdd.device.faults.compiled import Progress, compiled, has_rows
 from idxdd.device.faults.counting import Counted
 from idxdd.device.faults.rule import BadRule, Rule
 from idxdd.device.faults.text import RULES_MAX
@@ -36,14 +38,6 @@ NONE = Progress()
 STRIKES_TOLD = 4
 
 
-class Client(NamedTuple):
-    """A connected process, as rules may name it."""
-
-    pid: int
-    uid: int
-    pasid: int
-
-
 @dataclass
 class Armed:
     """One rule in force."""
@@ -59,6 +53,9 @@ class Armed:
     """The same for the table now in force."""
     told: int = 0
     """Strikes that the log has a line for."""
+    left_out: int = 0
+    """Clients that it names and the table has no row for: it is not in force for these."""
+    left_out_told: bool = False
 
     @property
     def progress(self) -> Progress:
@@ -82,7 +79,7 @@ class Armed:
     def document(self) -> dict[str, Any]:
         """What is told of it."""
         counts = {"matches": self.progress.matches, "hits": self.progress.hits, "hits_left": self.hits_left}
-        return {"id": self.number, "rule": str(self.rule), **counts}
+        return {"id": self.number, "rule": str(self.rule), **counts, "left_out": self.left_out}
 
 
 def _tell(one: Armed, device: Device) -> None:
@@ -114,6 +111,8 @@ class Faults:
         self._armed: dict[int, Armed] = {}
         self._table: list[Armed | None] = []
         """The engine's rules now: whose each is; None: one more client of the rule before it."""
+        self._looked_at: dict[int, list[int | None]] = {}
+        """By rule, the PASIDs that have a row of the table."""
         self._next = 1
         for device in devices.values():
             device.injected = self._injector(device)
@@ -176,9 +175,12 @@ class Faults:
         return list(self._armed.values())
 
     def clients_changed(self) -> None:
-        """A client came or went: rules that name processes look at others now."""
+        """A client came or went: rules that name processes look at others now. What nothing changes for holds on to what it
+        holds back."""
         if any(one.per_client for one in self._armed.values()):
-            self._install()
+            self._count()
+            if self._share_out() != self._looked_at:
+                self._install()
 
     # ---- the engine's table ----------------------------------------------------------------------------------------------
 
@@ -192,31 +194,47 @@ class Faults:
 
     def _install(self) -> None:
         self._count()
+        self._looked_at = self._share_out()
         had, self._table = self._table, []
         packed: list[bytes] = []
         indices = [device.index for device in self._devices.values()]
         for one in self._armed.values():
             one.before = Progress(one.before.matches + one.now.matches, one.before.hits + one.now.hits)
             one.now = NONE
-            if needs_engine(one.rule):
-                rows = compiled(one.rule, one.number, indices, self._pasids(one.rule), one.added_ns, one.before)
-                rows = rows[: RULES_MAX - len(packed)]
-                packed += rows
-                self._table += [one, *[None] * (len(rows) - 1)] if rows else []
+            if pasids := self._looked_at.get(one.number):
+                packed += compiled(one.rule, one.number, indices, pasids, one.added_ns, one.before)
+                self._table += [one, *[None] * (len(pasids) - 1)]
         if packed or had:
             self._port.set_rules(b"".join(packed))
 
-    def _pasids(self, rule: Rule) -> list[int | None]:
-        """Whose descriptors the engine is to look at; None: everybody's."""
-        if rule.where.pid is None and rule.where.uid is None:
-            return [rule.where.pasid]
-        return [client.pasid for client in self.clients_of(rule)]
+    def _share_out(self) -> dict[int, list[int | None]]:
+        """By rule, whose descriptors the engine is to look at; None: everybody's. Who has no row is counted and told."""
+        connected = Connected(self._clients())
+        for one in self._armed.values():
+            one.left_out = 0
+        looking = [one for one in self._armed.values() if has_rows(one.rule, one.progress)]
+        pasids = [self._pasids(one, connected) for one in looking]
+        given = shares([len(wanted) for wanted in pasids], RULES_MAX)
+        for one, wanted, rows in zip(looking, pasids, given, strict=True):
+            one.left_out = len(wanted) - rows
+            self._tell_left_out(one, len(wanted))
+        return {one.number: wanted[:rows] for one, wanted, rows in zip(looking, pasids, given, strict=True)}
+
+    @staticmethod
+    def _pasids(one: Armed, connected: Connected) -> list[int | None]:
+        return [client.pasid for client in connected.named(one.rule.where)] if one.per_client else [one.rule.where.pasid]
+
+    @staticmethod
+    def _tell_left_out(one: Armed, wanted: int) -> None:
+        """Once a rule: clients may come and go often."""
+        if one.left_out and not one.left_out_told:
+            one.left_out_told = True
+            text = "rule %d is not in force for %d of the %d clients it names: all rules together have %d rows: %s"
+            log.warning(text, one.number, one.left_out, wanted, RULES_MAX, one.rule)
 
     def clients_of(self, rule: Rule) -> list[Client]:
         """Connected now, and named by the rule."""
-        where = rule.where
-        found = [client for client in self._clients() if where.pasid in (None, client.pasid)]
-        return [client for client in found if where.pid in (None, client.pid) and where.uid in (None, client.uid)]
+        return Connected(self._clients()).named(rule.where)
 
     # ---- what the device loop does ---------------------------------------------------------------------------------------
 

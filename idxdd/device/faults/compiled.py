@@ -69,10 +69,8 @@ def wq_mask(rule: Rule, devices: Iterable[int]) -> int:
 def compiled(
     rule: Rule, number: int, devices: Iterable[int], pasids: Sequence[int | None], added_ns: int, progress: Progress
 ) -> list[bytes]:
-    """The engine's rules, one a PASID, which count as one; none when nothing of the rule is there."""
+    """The engine's rules, one a PASID, which count as one."""
     wqs = wq_mask(rule, devices)
-    if not wqs or (rule.what.action == "full" and _hits_left(rule.when, progress) == 0):
-        return []  # a work queue that may be full has each submission ask: it is left alone when that is over
     return [
         _packed(rule, number, wqs, ANY_PASID if pasid is None else pasid, added_ns, progress, also=index > 0)
         for index, pasid in enumerate(pasids)
@@ -169,8 +167,10 @@ def _counted(when: When, progress: Progress) -> tuple[int, int]:
     return 0, 1
 
 
-def needs_engine(rule: Rule) -> bool:
-    """Does the engine look for it? Else the device loop does."""
+def has_rows(rule: Rule, progress: Progress) -> bool:
+    """Does the engine look for it? Else the device loop does, or it is over."""
+    if rule.what.action == "full" and _hits_left(rule.when, progress) == 0:
+        return False  # a work queue that may be full has each submission ask: it is left alone when that is over
     return not rule.of_vector and not rule.by_itself
 
 

@@ -7,8 +7,10 @@ import pytest
 from idxdd.device.device import Device
 from idxdd.device.engineport import EnginePort
 from idxdd.device.faults import BadRule, Rule
-from idxdd.device.faults.armed import Client, Faults
+from idxdd.device.faults.armed import Faults
+from idxdd.device.faults.clients import Client
 from idxdd.device.faults.compiled import LAYOUT
+from idxdd.device.faults.text import RULES_MAX
 from idxdd.shm.clock import FakeClock
 from idxdd.spec.codes import InterruptCause
 from idxdd.testing.fake_engine import FakeEngine
@@ -135,3 +137,39 @@ def test_all_or_none(bench: Bench) -> None:
         bench.faults.remove([1])
     assert len(bench.faults) == 0
     assert bench.engine.asked("set_rules") == []
+
+
+def test_idle_connections_take_no_rule_out_of_force(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A user who opens connections got all rows of the table: rules that came later matched nothing, and nobody was told."""
+    bench.clients = [Client(pid=1000 + number, uid=7, pasid=2 + number) for number in range(400)]
+    bench.clients.append(Client(pid=5, uid=8, pasid=900))
+    theirs, other, later = bench.add("uid=7 do delay 1ms", "uid=8 do drop", "op=noop do drop")
+    rows = bench.table()
+    assert len(rows) == RULES_MAX
+    assert [row for row in rows if row[1] != theirs] == [(900, other, 0), (0xFFFFFFFF, later, 0)]
+    assert [also for _, number, also in rows if number == theirs] == [0] + [1] * (RULES_MAX - 3)
+    left_out = {one.number: one.document()["left_out"] for one in bench.faults.entries()}
+    assert left_out == {theirs: 400 - (RULES_MAX - 2), other: 0, later: 0}
+    bench.clients.append(Client(pid=6, uid=7, pasid=901))
+    bench.faults.clients_changed()
+    (line,) = [record.getMessage() for record in caplog.records if "not in force" in record.getMessage()]
+    assert f"rule {theirs} is not in force for 146 of the 400 clients" in line
+    bench.add("uid=7 do drop")
+    assert {len([row for row in bench.table() if row[1] == number]) for number in (theirs, theirs + 3)} == {127}
+
+
+def test_clients_that_no_rule_looks_at_change_no_table(bench: Bench) -> None:
+    """Each exchange lets go what rules hold back: a stranger who connects, or one too many, must not bring one about."""
+    bench.clients = [Client(pid=10, uid=1000, pasid=2)]
+    bench.add("uid=1000 do delay 1s")
+    before = len(bench.engine.asked("set_rules"))
+    bench.clients.append(Client(pid=11, uid=7, pasid=3))
+    bench.faults.clients_changed()
+    assert len(bench.engine.asked("set_rules")) == before
+    bench.clients += [Client(pid=20 + number, uid=1000, pasid=10 + number) for number in range(RULES_MAX - 1)]
+    bench.faults.clients_changed()
+    assert len(bench.engine.asked("set_rules")) == before + 1
+    bench.clients.append(Client(pid=12, uid=1000, pasid=999))
+    bench.faults.clients_changed()
+    assert len(bench.engine.asked("set_rules")) == before + 1
+    assert [one.left_out for one in bench.faults.entries()] == [1]
