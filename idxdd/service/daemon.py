@@ -103,7 +103,7 @@ class Daemon:
         self.engine, self.port = self.hardware.engine, self.hardware.port
         self.channels = Channels(CHANNELS_MAX)
         self.sessions = Sessions(self, self.pages.clients)
-        self.tracing = Tracing(self.port)
+        self.tracing = Tracing(self.port, self.sessions.owners.uid_of)
         self.metrics = Metrics(self)
         self.windows = Windows()
         self._rules = _read_rules(self.settings.inject)

@@ -4,7 +4,8 @@ Who writes what  the loop alone, when a portal is opened and just before it is r
 Limits           the last CLOSED_KEPT closed portals; USERS_MAX users, the rest are counted together.
 """
 
-from collections import Counter, deque
+from bisect import bisect_right
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,9 @@ class Owners:
 
     def __init__(self) -> None:
         self._open: dict[int, tuple[Owner, Session]] = {}
-        self._closed: deque[Owner] = deque(maxlen=CLOSED_KEPT)
+        self._closed: deque[Owner] = deque()
+        self._closed_of: defaultdict[int, deque[Owner]] = defaultdict(deque)
+        """The same by engine's number, in the order of their times."""
         self._by_user: dict[int, Counter[str]] = {}
 
     def opened(self, session: "Session", portal: "Portal", number: int, *, irq: bool = False) -> None:
@@ -72,8 +75,17 @@ class Owners:
             return
         owner, session = entry
         memory = self._memory_of(session) if counted["errors"] else None
-        self._closed.append(replace(owner, closed_ns=CLOCK.now_ns(), memory=memory))
+        self._keep(replace(owner, closed_ns=CLOCK.now_ns(), memory=memory))
         self._add(owner.uid, counted)
+
+    def _keep(self, owner: Owner) -> None:
+        self._closed.append(owner)
+        self._closed_of[owner.portal].append(owner)
+        if len(self._closed) > CLOSED_KEPT:
+            number = self._closed.popleft().portal
+            self._closed_of[number].popleft()
+            if not self._closed_of[number]:
+                del self._closed_of[number]
 
     def _add(self, uid: int, counted: dict[str, int]) -> None:
         if uid not in self._by_user and len(self._by_user) >= USERS_MAX:
@@ -90,13 +102,24 @@ class Owners:
 
     def of(self, number: int, at_ns: int) -> Owner | None:
         """Whose portal this was at that time, with its memory as far as it is known; None: not known any more."""
+        owner = self._in_its_time(number, at_ns)
+        if owner is None or owner.closed_ns:
+            return owner
+        return replace(owner, memory=self._memory_of(self._open[number][1]))
+
+    def uid_of(self, number: int, at_ns: int) -> int | None:
+        """Its user alone, which costs the same however much is mapped and was closed."""
+        owner = self._in_its_time(number, at_ns)
+        return None if owner is None else owner.uid
+
+    def _in_its_time(self, number: int, at_ns: int) -> Owner | None:
+        """Of the open ones or of those that had the number before."""
         entry = self._open.get(number)
         if entry and entry[0].opened_ns <= at_ns:
-            return replace(entry[0], memory=self._memory_of(entry[1]))
-        for owner in reversed(self._closed):
-            if owner.portal == number and owner.opened_ns <= at_ns <= owner.closed_ns:
-                return owner
-        return None
+            return entry[0]
+        before = self._closed_of.get(number, ())
+        index = bisect_right(before, at_ns, key=lambda owner: owner.opened_ns) - 1
+        return before[index] if index >= 0 and at_ns <= before[index].closed_ns else None
 
     def by_user(self, counters: "Any") -> dict[int, dict[str, int]]:
         """Sums by uid, closed portals and open ones; `counters(number)` reads an open portal's."""

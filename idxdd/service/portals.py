@@ -286,12 +286,20 @@ def _note_owner(daemon: "Daemon", session: "Session", portal: Portal) -> None:
         daemon.sessions.owners.opened(session, portal, portal.channel.own_portal, irq=True)
 
 
+def _note_end(daemon: "Daemon", number: int) -> None:
+    """It is about to be removed; its errors are fetched while it is known whose they are."""
+    counted = daemon.engine.portal_statistics(number)
+    if counted["errors"]:
+        daemon.tracing.errors.fetch()
+    daemon.sessions.owners.closed(number, counted)
+
+
 def _remove_own(daemon: "Daemon", channel: Channel) -> Steps:
     """idxdd-irq has let go of the channel; what it had submitted itself ends here."""
     number, channel.own_portal = channel.own_portal, -1
     if number >= 0:
         yield acknowledged(daemon.port.portal_close, number, STOP_ABORT, Closed.BY_OWNER)
-        daemon.sessions.owners.closed(number, daemon.engine.portal_statistics(number))
+        _note_end(daemon, number)
         yield acknowledged(daemon.port.portal_remove, number)
 
 
@@ -357,7 +365,7 @@ def close_portal(daemon: "Daemon", session: "Session", portal: Portal, *, abort:
         daemon.log.warning(f"closing {portal.facts.name}: {refusal_.text}", code=refusal_.code)
     if portal.channel is not None:
         daemon.channels.detached(portal.channel)  # at once: idxdd-irq may die before the portal is removed
-    daemon.sessions.owners.closed(portal.engine_number, daemon.engine.portal_statistics(portal.engine_number))
+    _note_end(daemon, portal.engine_number)
     yield acknowledged(daemon.port.portal_remove, portal.engine_number)
     if portal.channel is not None:
         yield from _remove_own(daemon, portal.channel)

@@ -6,11 +6,14 @@ Positions        records of a store are counted from 0; a page starts at a posit
                  but what was overwritten, and sees how much that is.
 Limits           a store holds as many records as the ring; a turn of the loop copies RECORDS_PER_TURN, a page has
                  RECORDS_PER_PAGE.
+                 The last errors kept are ERRORS_KEPT, and the oldest of the user who has most makes room: once they are fetched
+                 nobody can crowd out another's. In the engine's ring the newest still replace everybody's.
+Whose            a record's user is looked up once, when it is fetched, and that is at the latest when its portal goes.
 Who may          an administrator everything; others the last errors of their own user.
 """
 
 import mmap
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,9 @@ OWNERS_PER_PAGE = 256
 
 Read = Callable[[int], tuple[bytes, int]]
 """read(maximum) -> records, how many were overwritten unread since the call before."""
+UidOf = Callable[[int, int], int | None]
+"""uid_of(portal, at_ns): whose portal that was at a time; None: not known any more."""
+Numbered = tuple[int, bytes]
 
 
 class RecordStore:
@@ -99,20 +105,40 @@ class Trace:
 class LastErrors:
     """The newest descriptors that did not end well, numbered from 1 since the daemon began."""
 
-    def __init__(self, read: Callable[[], tuple[bytes, int]]) -> None:
+    def __init__(self, read: Callable[[], tuple[bytes, int]], uid_of: UidOf) -> None:
         self._read = read
+        self._uid_of = uid_of
         self.count = 0
         """How many there were."""
-        self._kept: deque[tuple[int, bytes]] = deque(maxlen=ERRORS_KEPT)
+        self._of_user: defaultdict[int | None, deque[Numbered]] = defaultdict(deque)
+        """By uid, oldest first."""
+        self._kept = 0
 
-    def fetch(self) -> list[tuple[int, bytes]]:
-        """Number and record of each that is kept, oldest first."""
+    def fetch(self) -> None:
+        """Take what the engine has, while it is known whose it is."""
         records, overwritten = self._read()
         self.count += overwritten
-        for piece in pieces(records):
+        for piece, record in zip(pieces(records), unpack(records), strict=True):
             self.count += 1
-            self._kept.append((self.count, piece))
-        return list(self._kept)
+            self._keep(self._uid_of(record.portal, record.ended_ns), (self.count, piece))
+
+    def _keep(self, uid: int | None, error: Numbered) -> None:
+        self._of_user[uid].append(error)
+        self._kept += 1
+        if self._kept > ERRORS_KEPT:
+            most = max(self._of_user, key=lambda user: len(self._of_user[user]))
+            self._of_user[most].popleft()
+            self._kept -= 1
+            if not self._of_user[most]:
+                del self._of_user[most]
+
+    def of(self, uid: int) -> list[Numbered]:
+        """Number and record of each of a user that is kept, oldest first."""
+        return list(self._of_user.get(uid, ()))
+
+    def of_all(self) -> list[Numbered]:
+        """The same of everybody, and of those whose portal is not known any more."""
+        return sorted(error for errors in self._of_user.values() for error in errors)
 
 
 def pieces(records: bytes) -> list[bytes]:
@@ -123,12 +149,12 @@ def pieces(records: bytes) -> list[bytes]:
 class Tracing:
     """What one daemon traces: nothing, or every descriptor; and the last errors."""
 
-    def __init__(self, port: EnginePort) -> None:
+    def __init__(self, port: EnginePort, uid_of: UidOf) -> None:
         self.on = False
         self.size = 0
         self.descriptors: Trace | None = None
         """Also after it was switched off, until the next time."""
-        self.errors = LastErrors(port.errors_read)
+        self.errors = LastErrors(port.errors_read, uid_of)
 
     def facts(self) -> dict[str, Any]:
         """Whether it is on, and how much there is."""
@@ -185,19 +211,12 @@ def _page(daemon: "Daemon", _session: "Session", position: int | None = None, la
 def _errors(daemon: "Daemon", session: "Session", last: int = RECORDS_PER_PAGE) -> Steps:
     """The last descriptors that did not end well; an ordinary user's own."""
     errors = daemon.tracing.errors
-    found = errors.fetch()
-    if Role.ADMIN not in session.roles:
-        found = [(number, record) for number, record in found if _is_of(daemon, session, record)]
+    errors.fetch()
+    found = errors.of_all() if Role.ADMIN in session.roles else errors.of(session.peer.uid)
     found = found[-min(last, RECORDS_PER_PAGE) :]
     numbers, records = [number for number, _ in found], b"".join(record for _, record in found)
     return {"records": records, "numbers": numbers, "count": errors.count}, []
     yield
-
-
-def _is_of(daemon: "Daemon", session: "Session", piece: bytes) -> bool:
-    (record,) = unpack(piece)
-    owner = daemon.sessions.owners.of(record.portal, record.ended_ns)
-    return owner is not None and owner.uid == session.peer.uid
 
 
 def _owners(daemon: "Daemon", session: "Session", after: int = 0) -> Steps:

@@ -1,5 +1,6 @@
 """The daemon's stores of trace records, whose portals were whose, and where an address lies among a client's mappings."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,9 +8,10 @@ import pytest
 
 from idxdd.control.roles import Role
 from idxdd.control.tracerecord import RECORD_BYTES, TraceRecord, pack
+from idxdd.native._native import ERRORS_KEPT
 from idxdd.service import owners as owners_module
 from idxdd.service import reports, trace
-from idxdd.service.owners import COUNTED, OTHER_USERS, Owners
+from idxdd.service.owners import CLOSED_KEPT, COUNTED, OTHER_USERS, Owners
 from idxdd.service.tasks import Refused, Steps
 from idxdd.service.trace import LastErrors, RecordStore, Trace
 
@@ -69,11 +71,68 @@ def test_a_trace_is_fetched_a_piece_a_turn(monkeypatch: pytest.MonkeyPatch) -> N
 def test_errors_keep_their_numbers() -> None:
     """A number is an error's for good, also if those before it were never read."""
     answers = [(record(0) * 2, 0), (b"", 0), (record(0) * 3, 10)]
-    errors = LastErrors(lambda: answers.pop(0))
-    assert [number for number, _ in errors.fetch()] == [1, 2]
-    assert [number for number, _ in errors.fetch()] == [1, 2]
-    assert [number for number, _ in errors.fetch()] == [1, 2, 13, 14, 15]
+    errors = LastErrors(lambda: answers.pop(0), lambda portal, at_ns: None)
+    for numbers in ([1, 2], [1, 2], [1, 2, 13, 14, 15]):
+        errors.fetch()
+        assert [number for number, _ in errors.of_all()] == numbers
     assert errors.count == 15
+
+
+def test_one_users_errors_do_not_evict_anothers() -> None:
+    """Whoever fails all the time has the oldest of his own replaced; what others asked about stays."""
+    answers = [record(1, portal=8) * 3, *[record(2, portal=7) * ERRORS_KEPT] * 3, record(3, portal=8)]
+    errors = LastErrors(lambda: (answers.pop(0), 0), lambda portal, at_ns: portal)
+    while answers:
+        errors.fetch()
+    last = 4 + 3 * ERRORS_KEPT
+    assert [number for number, _ in errors.of(8)] == [1, 2, 3, last]
+    assert [number for number, _ in errors.of(7)] == list(range(2 * ERRORS_KEPT + 8, last))
+    assert [number for number, _ in errors.of_all()] == [1, 2, 3, *range(2 * ERRORS_KEPT + 8, last + 1)]
+    assert errors.of(9) == []
+
+
+def test_asking_for_errors_looks_nobody_up_again() -> None:
+    """Each call of an ordinary user searched the closed portals once a record: 400 sessions held the loop for seconds."""
+    asked_about: list[int] = []
+
+    def uid_of(portal: int, at_ns: int) -> int:
+        asked_about.append(portal)
+        return 1000
+
+    answers = [record(1, portal=5) * 100]
+    errors = LastErrors(lambda: (answers.pop() if answers else b"", 0), uid_of)
+    there = SimpleNamespace(tracing=SimpleNamespace(errors=errors))
+    for _ in range(3):
+        assert len(finish(trace._errors(cast(Any, there), session(1000)))[0]["numbers"]) == 100
+    assert asked_about == [5] * 100
+
+
+def test_a_closed_portals_user_is_found_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number used again a thousand times costs a few comparisons, and who is forgotten is forgotten in both places."""
+    now = itertools.count(1)
+    monkeypatch.setattr(owners_module, "CLOCK", SimpleNamespace(now_ns=lambda: next(now)))
+    owners = Owners()
+    extra = 10
+    for number in range(CLOSED_KEPT + extra):
+        owners.opened(session(number), PORTAL, 3)
+        owners.closed(3, counted())
+    looked_at = 0
+
+    class Counting(int):
+        """A time that counts how often it is compared."""
+
+        def __lt__(self, other: int) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return int(self) < other
+
+    for number in (0, extra - 1):
+        assert owners.uid_of(3, 2 * number + 1) is None
+    for number in (extra, CLOSED_KEPT, CLOSED_KEPT + extra - 1):
+        assert owners.uid_of(3, Counting(2 * number + 1)) == number
+        assert owners.uid_of(3, 2 * number + 2) == number
+    assert 0 < looked_at <= 3 * 11
+    assert owners.uid_of(3, 2 * (CLOSED_KEPT + extra) + 1) is None
 
 
 # ---- owners --------------------------------------------------------------------------------------------------------------
@@ -124,7 +183,7 @@ def test_users_sums_outlive_their_portals(monkeypatch: pytest.MonkeyPatch) -> No
 
 # ---- operations ----------------------------------------------------------------------------------------------------------
 def daemon(owners: Owners, errors: bytes) -> Any:
-    tracing = SimpleNamespace(errors=LastErrors(lambda: (errors, 0)))
+    tracing = SimpleNamespace(errors=LastErrors(lambda: (errors, 0), owners.uid_of))
     return SimpleNamespace(sessions=SimpleNamespace(owners=owners), tracing=tracing)
 
 
