@@ -186,12 +186,14 @@ def _on(daemon: "Daemon", session: "Session", size: int) -> Steps:
 def _off(daemon: "Daemon", session: "Session", discard: bool = False) -> Steps:
     """Stop; what was traced can still be read, unless it is discarded."""
     tracing = daemon.tracing
-    if tracing.on and tracing.descriptors:
-        yield from tracing.descriptors.fetch(daemon.next_turn)
-        tracing.on, tracing.descriptors.over = False, True
-        yield acknowledged(daemon.port.trace_off)
-        daemon.log.info(f"trace: off, by pid {session.peer.pid} of uid {session.peer.uid}")
-    if discard:
+    mine = tracing.descriptors
+    if tracing.on and mine:
+        yield from mine.fetch(daemon.next_turn)
+        if not mine.over:  # else another has switched it off meanwhile, and may have begun anew
+            tracing.on, mine.over = False, True
+            yield acknowledged(daemon.port.trace_off)
+            daemon.log.info(f"trace: off, by pid {session.peer.pid} of uid {session.peer.uid}")
+    if discard and tracing.descriptors is mine and not tracing.on:
         tracing.descriptors, tracing.size = None, 0
     return tracing.facts(), []
 

@@ -12,7 +12,7 @@ from idxdd.native._native import ERRORS_KEPT
 from idxdd.service import owners as owners_module
 from idxdd.service import reports, trace
 from idxdd.service.owners import CLOSED_KEPT, COUNTED, OTHER_USERS, Owners
-from idxdd.service.tasks import Refused, Steps
+from idxdd.service.tasks import Refused, Steps, run
 from idxdd.service.trace import LastErrors, RecordStore, Trace
 
 
@@ -206,6 +206,38 @@ def test_users_see_their_own_errors_only() -> None:
     answer, _ = finish(trace._errors(daemon(owners, errors), asked))
     assert answer["numbers"] == [1, 2, 3]
     assert finish(trace._locate(daemon(owners, b""), asked, 2, at_ns, [64]))[0]["places"][0]["mapping"] is None
+
+
+def test_switching_off_leaves_a_trace_alone_that_began_meanwhile() -> None:
+    """What is there is taken out in several turns: another administrator may switch off and on in between."""
+    switched: list[str] = []
+    tracing = SimpleNamespace(on=True, size=8, facts=dict)
+    owner = SimpleNamespace(pid=1, uid=0)
+
+    def trace_off(then: Any) -> None:
+        switched.append("off")
+        then()
+
+    made: Any = SimpleNamespace(
+        tracing=tracing,
+        port=SimpleNamespace(trace_off=trace_off),
+        log=SimpleNamespace(info=lambda _text: None),
+        next_turn=lambda resume, _fail: resume(None),
+    )
+    asked: Any = SimpleNamespace(peer=owner)
+
+    def begun() -> Trace:
+        full = trace.RECORDS_PER_TURN
+        return Trace(lambda _maximum: (bytes(full * RECORD_BYTES), 0), RecordStore(2 * full))
+
+    tracing.descriptors = first = begun()
+    late = trace._off(made, asked, discard=True)
+    next(late)
+    first.over, tracing.descriptors = True, begun()
+    finish(late)
+    assert (tracing.on, tracing.descriptors.over, tracing.size, switched) == (True, False, 8, [])
+    run(trace._off(made, asked, discard=True), lambda _answer, _refusal: switched.append("answered"))
+    assert (tracing.on, tracing.descriptors, tracing.size, switched) == (False, None, 0, ["off", "answered"])
 
 
 def test_an_address_is_placed_between_mappings() -> None:
