@@ -6,17 +6,18 @@ Who may          the owner alone opens a window, and only on its own address spa
 Who writes what  the loop alone. idxdd chooses the entry, idxdd-irq writes it; a window is here from before its entry is
                  written until after it is cleared, so that an entry is never given away twice.
 The end          a session that ends takes its windows along, as owner and as submitter, before its PASID is free: at once
-                 in the engine (unbind_pasid cuts off whoever reaches into it), then in the table.
+                 in the engine (unbind_pasid cuts off whoever reaches into it), then in the table. It waits for one that
+                 another is closing.
 Resets           clear the table: a window whose entry is not its own any more is forgotten when it is looked at.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from idxdd.control.roles import Role
 from idxdd.device.device import Device
-from idxdd.service.tasks import Refused, Steps
+from idxdd.service.tasks import Fail, Refused, Resume, Steps
 from idxdd.spec.registers import IDCAP, IDPT
 
 if TYPE_CHECKING:
@@ -40,6 +41,20 @@ class Window:
     settled: bool = False
     """Its entry was written."""
     closing: bool = False
+    """Its entry is being cleared."""
+    waiting: list[Resume] = field(default_factory=list)
+    """Who goes on when that has ended, well or not."""
+
+    def until_closed(self, resume: Resume, _fail: Fail) -> None:
+        """Wait: whoever is closing it has its answer."""
+        self.waiting.append(resume)
+
+    def end_closing(self) -> None:
+        """It is closed, or stays."""
+        self.closing = False
+        waiting, self.waiting = self.waiting, []
+        for resume in waiting:
+            resume(None)
 
     @property
     def lives(self) -> bool:
@@ -167,7 +182,7 @@ def open_window(
         raise
     window.settled = True
     if other.ended or daemon.windows.find(chosen, window.handle) is not window:
-        yield from _close(daemon, window)
+        yield from _close_unless_closed(daemon, window)
         raise Refused("ESRCH", f"submitter: the client of PASID {submitter} has gone")
     return {"handle": answer["handle"]}, []
 
@@ -184,8 +199,21 @@ def close_window(daemon: "Daemon", session: "Session", device: str, handle: int)
 
 def _close(daemon: "Daemon", window: Window) -> Steps:
     window.closing = True
-    yield daemon.link.verb("clear_window", device=window.device.index, entry=window.handle)
+    try:
+        yield daemon.link.verb("clear_window", device=window.device.index, entry=window.handle)
+    except Refused:
+        window.end_closing()
+        raise
     daemon.windows.remove(window)
+    window.end_closing()
+
+
+def _close_unless_closed(daemon: "Daemon", window: Window) -> Steps:
+    """As _close, of a window that another may be closing, or has closed."""
+    while window.closing:
+        yield window.until_closed
+    if daemon.windows.find(window.device, window.handle) is window:
+        yield from _close(daemon, window)
 
 
 def windows(daemon: "Daemon", session: "Session") -> Steps:
@@ -203,10 +231,10 @@ def leave(daemon: "Daemon", session: "Session") -> Steps:
     """The session ends: its memory is out of everybody's reach, and it is in nobody's window."""
     daemon.port.unbind_pasid(session.pasid)
     for window in daemon.windows:
-        if window.closing or session not in (window.owner, window.submitter):
+        if session not in (window.owner, window.submitter):
             continue
         try:
-            yield from _close(daemon, window)
+            yield from _close_unless_closed(daemon, window)
         except Refused as refusal:  # the device is gone, and its table with it
             daemon.windows.remove(window)
             daemon.log.warning(f"window {window.handle} of {window.device.name} was not cleared: {refusal.text}")
