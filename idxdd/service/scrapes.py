@@ -1,8 +1,9 @@
 """Metrics over HTTP, on a Unix socket or a loopback port: as much of HTTP as a scraper needs, in the device loop's own epoll.
 
 Order            a connection: one request, one answer, closed. Nothing waits for it.
-Limits           CONNECTIONS_MAX at a time (more are closed at once), REQUEST_BYTES_MAX of a request, CONNECTION_S for all of
-                 it. The text is made at most every 0.1 s, however many ask.
+Limits           CONNECTIONS_MAX at a time: one more takes the place of the oldest that has not sent its request, and is closed
+                 itself if all have. REQUEST_BYTES_MAX of a request, CONNECTION_S for all of it. The text is made at most
+                 every 0.1 s, however many ask.
 Crash            nothing here can end the daemon: whatever a peer does, its connection ends.
 """
 
@@ -77,7 +78,8 @@ class Scrapes:
         self._metrics = metrics
         self._address = address
         self._inode: int | None = None
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
+        """Oldest first."""
         self.answered = self.refused = 0
         self._sock = self._bound()
         loop.register(self._sock.fileno(), Rank.LISTENER, lambda _events: self._accept())
@@ -112,12 +114,19 @@ class Scrapes:
                 return
             except OSError:  # no descriptor left: who waits there would keep the loop awake
                 return self._pause()
-            if len(self._connections) >= CONNECTIONS_MAX:
-                self.refused += 1
+            if len(self._connections) >= CONNECTIONS_MAX and not self._make_room():
                 sock.close()
                 continue
             sock.setblocking(False)
-            self._connections.add(_Connection(self, sock))
+            self._connections[_Connection(self, sock)] = None
+
+    def _make_room(self) -> bool:
+        """Somebody is turned away: who is silent longest, False if everybody has asked."""
+        self.refused += 1
+        silent = next((connection for connection in self._connections if not connection.asked), None)
+        if silent is not None:
+            silent.close()
+        return silent is not None
 
     def _pause(self) -> None:
         self._loop.modify(self._sock.fileno(), 0)
@@ -129,7 +138,7 @@ class Scrapes:
 
     def ended(self, connection: "_Connection") -> None:
         """It is closed."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
     @property
     def loop(self) -> "Loop":
@@ -161,6 +170,11 @@ class _Connection:
         self._answer = memoryview(b"")
         scrapes.loop.register(sock.fileno(), Rank.CLIENT, self._ready, READ)
         self._timer = scrapes.loop.timers.call_later(CONNECTION_S, self.close)
+
+    @property
+    def asked(self) -> bool:
+        """Its request is complete: what it has not got yet is the answer."""
+        return bool(self._answer)
 
     def _ready(self, _events: int) -> None:
         try:

@@ -144,18 +144,48 @@ def test_who_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.Monkey
         served.close()
 
 
-def test_so_many_at_a_time(served: Served) -> None:
-    """More are closed at once; those before them are served as ever."""
+def all_taken(served: Served) -> list[socket.socket]:
+    """As many connections as there may be, oldest first; none has said anything."""
     socks = [served.connect() for _ in range(scrapes.BACKLOG)]
     wait_until(lambda: (served.turn(), len(served.scrapes._connections) == scrapes.CONNECTIONS_MAX)[1], 10, "all are taken")
-    with served.connect() as beyond:
-        assert served.read_all(beyond) == b""
-    socks[0].send(b"GET / HTTP/1.1\r\n\r\n")
-    assert served.read_all(socks[0]).endswith(b"x" * 100)
+    return socks
+
+
+def test_silent_connections_do_not_keep_a_scraper_out(served: Served) -> None:
+    """Who came first and has asked nothing makes room, also if it has begun to; the others are served as ever."""
+    socks = all_taken(served)
+    socks[0].send(b"GET / HTTP/1.1\r\n")
+    for turned_away in socks[:2]:
+        with served.connect() as beyond:
+            beyond.send(b"GET / HTTP/1.1\r\n\r\n")
+            assert served.read_all(beyond).endswith(b"x" * 100)
+        assert served.read_all(turned_away) == b""
+        socks.append(served.connect())
+        wait_until(lambda: (served.turn(), len(served.scrapes._connections) == scrapes.CONNECTIONS_MAX)[1], 10, "one more")
+    socks[2].send(b"GET / HTTP/1.1\r\n\r\n")
+    assert served.read_all(socks[2]).endswith(b"x" * 100)
     for sock in socks:
         sock.close()
     wait_until(lambda: (served.turn(), not served.scrapes._connections)[1], 10, "all are gone")
-    assert served.scrapes.refused == 1
+    assert served.scrapes.refused == 2
+
+
+def test_who_has_asked_is_not_turned_away(tmp_path: Path) -> None:
+    """Its answer is under way: one that comes later is closed at once."""
+    served = Served(tmp_path, 1 << 23)
+    try:
+        socks = all_taken(served)
+        for sock in socks:
+            sock.send(b"GET / HTTP/1.1\r\n\r\n")
+        wait_until(lambda: (served.turn(), served.metrics.made == len(socks))[1], 10, "all have asked")
+        with served.connect() as beyond:
+            assert served.read_all(beyond) == b""
+        assert len(served.scrapes._connections) == scrapes.CONNECTIONS_MAX
+        assert all(sock.recv(64).startswith(b"HTTP/1.1 200") for sock in socks)
+        for sock in socks:
+            sock.close()
+    finally:
+        served.close()
 
 
 def test_no_descriptor_left_does_not_keep_the_loop_awake(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
