@@ -3,7 +3,7 @@
 `open` is open and mmap in one; this is for clients that the driver gives no mapping (later = ["rawio"]) and for tools that
 mirror the device file. A portal has one writer: the client that mapped it, or the daemon for one that writes.
 Poll             the answer's descriptor becomes readable when the driver wakes the WQ's pollers, and stays so: the daemon shuts
-                 its end down, which nobody can take back.
+                 its end down, which nobody can take back. So it does when the session ends.
 """
 
 from __future__ import annotations
@@ -18,29 +18,33 @@ from idxdd.driver.workqueue import DriverError
 from idxdd.native import SUBMIT_RETRY, NativeError
 from idxdd.native import Portal as NativePortal
 from idxdd.service import portals
+from idxdd.service.buffers import check_descriptor
 from idxdd.service.tasks import Refused, Steps
 
 if TYPE_CHECKING:
     from idxdd.service.daemon import Daemon
     from idxdd.service.portals import Portal
-    from idxdd.service.sessions import Session
+    from idxdd.service.sessions import Session, Sessions
 
 CAP_SYS_RAWIO: Final = 17
 DESCRIPTOR_BYTES: Final = 64
 POLLS_MAX: Final = 16
-"""Descriptors of one client that poll for one WQ."""
+"""Descriptors of one client that poll for one WQ; sessions.py says how many of one user."""
 RETRIES: Final = 32
 """Of a write to a shared WQ that is full, as the driver's enqcmds_retries."""
 
 
 def capable(session: Session) -> bool:
-    """The client's process has CAP_SYS_RAWIO."""
+    """The client's process has CAP_SYS_RAWIO in the daemon's own user namespace: in one of its own everybody has it."""
+    process = f"/proc/{session.peer.pid}"
     try:
-        with open(f"/proc/{session.peer.pid}/status", "rb") as status:
+        with open(f"{process}/status", "rb") as status:
             line = next(line for line in status if line.startswith(b"CapEff:"))
+        # afterwards: a process can enter a namespace of its own between the two, but never come back from it
+        ours = os.path.samestat(os.stat(f"{process}/ns/user"), os.stat("/proc/self/ns/user"))
     except (OSError, StopIteration):
         return False
-    return bool(int(line.split()[1], 16) >> CAP_SYS_RAWIO & 1)
+    return ours and bool(int(line.split()[1], 16) >> CAP_SYS_RAWIO & 1)
 
 
 def may_map(daemon: Daemon, session: Session, size: int = 1) -> None:
@@ -145,43 +149,65 @@ def _unmapped(session: Session, number: int) -> Portal:
 
 # ---- poll --------------------------------------------------------------------------------------------------------------
 class Pollers:
-    """Sockets whose other end polls for errors of a WQ."""
+    """Sockets whose other end polls for errors of a WQ; a session's go with it, and are counted by user meanwhile."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[int, list[tuple[int, socket.socket]]] = {}
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._waiting: dict[int, dict[Session, list[socket.socket]]] = {}
 
-    def add(self, wq: int, client: int) -> tuple[int, Callable[[], None]]:
+    def add(self, wq: int, session: Session) -> tuple[int, Callable[[], None]]:
         """The client's end, and what makes it readable at once. Refused: EMFILE."""
-        waiting = self._waiting.setdefault(wq, [])
-        for entry in [entry for entry in waiting if _left(entry[1])]:
-            waiting.remove(entry)
-            entry[1].close()
-        if sum(owner == client for owner, _ in waiting) >= POLLS_MAX:
+        self._close(wq, session, [sock for sock in self._of(wq, session) if _left(sock)])
+        if len(self._of(wq, session)) >= POLLS_MAX:
             raise Refused("EMFILE", f"portal: {POLLS_MAX} descriptors poll for this work queue already")
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        except OSError as error:
-            raise Refused("EMFILE", f"portal: {error.strerror}") from None
-        waiting.append((client, ours))
-
-        def wake() -> None:
-            if (client, ours) in waiting:
-                waiting.remove((client, ours))
-            ours.close()
-
-        return theirs.detach(), wake
+        self._sessions.check_poller_quota(session)
+        ours, theirs = _pair()
+        self._waiting.setdefault(wq, {}).setdefault(session, []).append(ours)
+        self._sessions.count_pollers(session, +1)
+        return theirs, lambda: self._close(wq, session, [sock for sock in self._of(wq, session) if sock is ours])
 
     def wake(self, wq: int) -> None:
         """The driver's wake_up_interruptible of this WQ's error queue."""
-        waiting = self._waiting.get(wq, [])
-        for _, sock in waiting:
-            sock.close()
-        waiting.clear()
+        for session in list(self._waiting.get(wq, ())):
+            self._close(wq, session, self._of(wq, session))
+
+    def leave(self, session: Session) -> None:
+        """It has ended: nobody asks any more."""
+        for wq in list(self._waiting):
+            self._close(wq, session, self._of(wq, session))
 
     def close(self) -> None:
         """Nobody is woken any more."""
         for wq in list(self._waiting):
             self.wake(wq)
+
+    def _of(self, wq: int, session: Session) -> list[socket.socket]:
+        return list(self._waiting.get(wq, {}).get(session, ()))
+
+    def _close(self, wq: int, session: Session, socks: list[socket.socket]) -> None:
+        if not socks:
+            return
+        held = self._waiting[wq]
+        for sock in socks:
+            held[session].remove(sock)
+            sock.close()
+        self._sessions.count_pollers(session, -len(socks))
+        if not held[session]:
+            del held[session]
+        if not held:
+            del self._waiting[wq]
+
+
+def _pair() -> tuple[socket.socket, int]:
+    """Ours, and the client's. Refused: EMFILE."""
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise Refused("EMFILE", f"portal: {error.strerror}") from None
+    try:
+        return socket.socket(fileno=check_descriptor(ours.detach(), "portal")), theirs.detach()
+    finally:
+        theirs.close()
 
 
 def _left(sock: socket.socket) -> bool:
@@ -190,6 +216,8 @@ def _left(sock: socket.socket) -> bool:
         return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
+    except OSError:
+        return True
 
 
 def poll(daemon: Daemon, session: Session, portal: int) -> Steps:
@@ -197,7 +225,7 @@ def poll(daemon: Daemon, session: Session, portal: int) -> Steps:
     mine = session.portals.get(portal)
     if mine is None:
         raise Refused("ENOENT", f"portal: this client has no portal {portal}")
-    fd, wake = daemon.pollers.add(mine.facts.wq, session.number)
+    fd, wake = daemon.pollers.add(mine.facts.wq, session)
     try:
         answer = yield daemon.link.verb("poll", wq=mine.facts.wq)
     except Refused:

@@ -109,7 +109,7 @@ class Daemon:
         self._rules = _read_rules(self.settings.inject)
         self.faults = faults.arm(self)
         self._copied: dict[int, int] = {}
-        self.pollers = Pollers()
+        self.pollers = Pollers(self.sessions)
         stack.callback(self.pollers.close)
         self.link = Link(self.loop, self.log, self._ask, self._copy, lambda why: self._supervisor.lost(why))
         self.link.swerr = self.pollers.wake

@@ -1,9 +1,9 @@
 """Sessions: one per connection, with its process, PASID, memory and portals; what a client may do to us, and its end.
 
 Who writes what  the loop alone. A session has one request under way at a time; its next frame is read when that is answered.
-Order            the end: portals stop at once, the request under way is finished, then portals are closed one by one, then
-                 windows into and out of its memory, the agent goes, then the address table is cleared, a barrier, and only
-                 then the memory and the PASID are free.
+Order            the end: portals stop at once, the request under way is finished, then what it polls with goes, portals are
+                 closed one by one, then windows into and out of its memory, the agent goes, then the address table is
+                 cleared, a barrier, and only then the memory and the PASID are free.
 Limits           one frame a client and turn; answers a client does not read are bounded, then it is disconnected.
 """
 
@@ -36,6 +36,7 @@ ACCEPTS_PER_TURN_MAX = 16
 ACCEPT_AGAIN_S = 0.2
 FOREIGN_MAPPINGS_MAX = 8192
 FOREIGN_PORTALS_MAX = 512
+FOREIGN_POLLERS_MAX = 512
 
 
 class Session:
@@ -232,6 +233,7 @@ class Session:
             run(self._giving_back(), self._given_back)
 
     def _giving_back(self) -> Steps:
+        self.daemon.pollers.leave(self)
         for portal in list(self.portals.values()):
             yield from portals.close_portal(self.daemon, self, portal, abort=True)
         yield from windows.leave(self.daemon, self)
@@ -349,6 +351,15 @@ class Sessions:
         """Ranges were mapped or unmapped."""
         if change:
             self._count(session.peer.uid, "mappings", change)
+
+    def count_pollers(self, session: Session, change: int) -> None:
+        """Descriptors that poll were made or closed."""
+        self._count(session.peer.uid, "pollers", change)
+
+    def check_poller_quota(self, session: Session) -> None:
+        """Refused: EMFILE."""
+        if Role.ADMIN not in session.roles and self._holds(session.peer.uid, "pollers") >= FOREIGN_POLLERS_MAX:
+            raise Refused("EMFILE", f"portal: uid {session.peer.uid} polls with {FOREIGN_POLLERS_MAX} descriptors, its limit")
 
     def check_portal_quota(self, session: Session) -> None:
         """Refused: EMFILE."""

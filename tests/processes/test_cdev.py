@@ -117,6 +117,24 @@ def test_a_client_cannot_take_the_daemons_descriptors_by_polling(version_1: Runn
         open(again, "rb", closefd=True).close()
 
 
+def test_what_a_session_polls_with_goes_with_it(version_1: RunningDaemon) -> None:
+    """A client that connects, polls and disconnects again and again leaves no descriptor of the daemon behind."""
+    descriptors = Path(f"/proc/{version_1.pid}/fd")
+    with RawClient(version_1.socket) as watching:
+        before = len(list(descriptors.iterdir()))
+        held = []
+        for _ in range(4):
+            with RawClient(version_1.socket) as client:
+                portal = client.control.request("cdev_open", wq=SHARED)[0]["portal"]
+                for _ in range(16):
+                    held += client.control.request("poll", portal=portal)[1]
+        wait_until(lambda: len(list(descriptors.iterdir())) <= before, 10, "everything is given back")
+        assert watching.stats()["sessions"] == 1
+    assert len(select.select(held, [], [], 0)[0]) == len(held)
+    for fd in held:
+        open(fd, "rb", closefd=True).close()
+
+
 @pytest.mark.conformance("CDV-04", "IRQ-07")
 def test_poll_is_readable_after_a_software_error_for_ever(version_1: RunningDaemon) -> None:
     """The pollers of the WQ it names are woken; who asks later, on any WQ of the device, finds it readable at once."""
