@@ -82,7 +82,7 @@ class OperandError(IdxdError, ValueError):
 
 
 class DescriptorAborted(IdxdError):
-    """A descriptor was abandoned: no record was or will be written for it."""
+    """A descriptor was abandoned when its portal closed: no record was or will be written for it."""
 
 
 class DescriptorError(IdxdError):

@@ -49,6 +49,7 @@ class WorkQueue(Queue):
     def attach(self, opened: Opened) -> None:
         """Use this portal; what was in flight on another one will never complete."""
         self._native = opened.portal()
+        self._reopened_at = 0
         self._portal: native.Portal = self._native
         self.opened = opened
         self.number = opened.number
@@ -158,6 +159,8 @@ class WorkQueue(Queue):
     def wait_record(self, record: memoryview, number: int, timeout: float = WAIT_TIMEOUT_S) -> None:
         """Until byte 0 of a prebuilt descriptor's record is not 0; `number` is what submit_slot() answered."""
         answer = self._portal.wait_record(record, timeout, number + 1)
+        if answer == native.WAIT_DONE and not record[0]:
+            raise DescriptorAborted(f"{self.name}: descriptor {number} ended without a completion record")
         if answer == native.WAIT_TIMEOUT:
             raise WaitTimeout(f"{self.name}: descriptor {number} is not complete after {timeout:g} s")
         if answer != native.WAIT_DONE:
@@ -172,15 +175,17 @@ class WorkQueue(Queue):
         if mine.read() or piece is None:
             return
         answer = native.WAIT_GONE
-        if mine.portal is self._portal:
+        if mine.portal is self._portal and mine.number < self._reopened_at:
+            answer = native.WAIT_DONE
+        elif mine.portal is self._portal:
             answer = self._or_lost(lambda: mine.portal.wait_record(piece.view, timeout, mine.number + 1))
         else:
             self._portal.done  # noqa: B018  # closed or forked: says so. Else this is a new generation's portal
         if mine.read():
             return
-        if answer == native.WAIT_TIMEOUT:
+        if answer == native.WAIT_TIMEOUT:  # also when its completion is lost: as on hardware, where nobody tells
             raise WaitTimeout(f"{self.name}: {mine.descriptor!r} is not complete after {timeout:g} s")
-        if answer == native.WAIT_DONE:  # everything published has finished, and nothing was written for this one
+        if answer == native.WAIT_DONE:  # everything was finished when the portal closed, and nothing was written for this one
             mine.settle(DescriptorAborted(f"{self.name}: {mine.descriptor!r} ended without a completion record"))
         else:
             mine.settle(self._ended(f"waiting for {mine.descriptor!r}", answer))
@@ -247,7 +252,10 @@ class WorkQueue(Queue):
 
     def reopen(self) -> None:
         """After the WQ was disabled and enabled again: a closed portal reopens only at its client's request."""
+        portal = self._portal
+        ended = portal.tail if portal.closed else self._reopened_at
         self.connection.request("reopen", portal=self.opened.portal_number)
+        self._reopened_at = ended
 
     def replace(self, opened: Opened) -> None:
         """After a daemon restart: what was in flight is lost, the handle goes on with a new portal."""

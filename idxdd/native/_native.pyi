@@ -321,7 +321,7 @@ class Portal:
     def wait_record(self, record: Buffer, timeout: float, number: int) -> int:
         """Until byte 0 of the record is not 0 (or the portal closed, or the device is gone).
         `number`: of descriptors finished when it may be there (the submission's number + 1). Also WAIT_DONE, with byte 0
-        still 0, when everything published has finished: aborted, or no record was asked for."""
+        still 0, when the portal is closed and everything published has finished: aborted."""
     def sleeping_fd(self, number: int) -> int:
         """Arm wake_at = number and return the fd that becomes readable (asyncio); -1 if `done` is there already
         (or closed, or gone). One fd per portal, shared with its channel."""

@@ -61,7 +61,7 @@ HANGS = """
 import idxd_client, time, sys
 with idxd_client.connect() as conn, conn.open("dsa0/wq0.1") as wq:
     try:
-        wq.noop()
+        wq.noop(timeout=1)
     except idxd_client.IdxdError:
         if sys.argv[1] == "hang": time.sleep(300)
         print("lost it"); sys.exit(7)

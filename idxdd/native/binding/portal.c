@@ -373,7 +373,7 @@ static PyMethodDef methods[] = {
     {"wait", (PyCFunction)Portal_wait, METH_VARARGS | METH_KEYWORDS, "Until `done` >= number, at most timeout seconds: WAIT_*."},
     {"wait_room", (PyCFunction)Portal_wait_room, METH_O, "After a retry: until there is room, at most timeout seconds: WAIT_*."},
     {"wait_record", (PyCFunction)Portal_wait_record, METH_VARARGS | METH_KEYWORDS,
-     "Until byte 0 of the record is not 0, or all that was published has finished, at most timeout seconds: WAIT_*."},
+     "Until byte 0 of the record is not 0, or all has finished and the portal is closed, at most timeout seconds: WAIT_*."},
     {"sleeping_fd", (PyCFunction)Portal_sleeping_fd, METH_O, "Ask to be woken at `number`; the fd to watch, or -1."},
     {"drain_bell", (PyCFunction)Portal_drain_bell, METH_NOARGS, "Read what the bell holds, after the fd was readable."},
     {"close", (PyCFunction)Portal_close, METH_NOARGS, "Let go of mappings and descriptors; waiting threads return."},

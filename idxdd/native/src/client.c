@@ -551,7 +551,7 @@ int idxdd_wait(struct idxdd_wq *wq, const struct idxdd_record *record, int64_t n
         return idxdd_fail(-EOPNOTSUPP, "wait: descriptors of a kernel WQ are reaped");
     int answer = idxdd_submitter_wait_record(&wq->submitter, &record->status, (uint64_t)number + 1, timeout_ns(timeout_ms));
     if (answer == IDXDD_WAIT_DONE && idxdd_status(record) == 0)
-        return idxdd_fail(-ECANCELED, "wait: everything submitted has finished, and there is no record");
+        return idxdd_fail(-ECANCELED, "wait: the portal is closed, and the descriptor ended without a record");
     return wait_error(answer);
 }
 

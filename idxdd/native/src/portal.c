@@ -299,10 +299,12 @@ static int look_at_done(struct idxdd_waiter *waiter)
     struct idxdd_done_waiter *done = (struct idxdd_done_waiter *)waiter;
     if (record_is_there(done->status))
         return IDXDD_WAIT_DONE;
+    bool closed = atomic_load_explicit(&done->submitter->device->closed, memory_order_acquire) != IDXDD_OPEN;
     uint64_t finished = atomic_load_explicit(&done->submitter->device->done, memory_order_acquire);
     if (finished >= waiter->target &&
-        (!done->status || finished >= atomic_load_explicit(&done->submitter->tail, memory_order_relaxed) || record_is_there(done->status)))
-        return IDXDD_WAIT_DONE;
+        (!done->status || record_is_there(done->status) ||
+         (closed && finished >= atomic_load_explicit(&done->submitter->tail, memory_order_relaxed))))
+        return IDXDD_WAIT_DONE;            /* of an open portal a record may come later than `done`: out of the event log, or never */
     waiter->number = finished < waiter->target ? waiter->target : finished + 1;
     int answer = look_at_closed(done, finished);
     if (answer != IDXDD_WAIT_PENDING && record_is_there(done->status))

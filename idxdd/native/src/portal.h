@@ -57,8 +57,8 @@ int idxdd_submitter_post(struct idxdd_submitter *submitter, const uint8_t *desc)
 /* Until done >= number (counted from the portal's first descriptor, so number + 1 of a submission). enum idxdd_wait. */
 int idxdd_submitter_wait(struct idxdd_submitter *submitter, uint64_t number, uint64_t timeout_ns);
 
-/* Until *status is not 0; `number` as for idxdd_submitter_wait says when to look. Also done when everything published has
- * finished: a descriptor without a record, or one that was aborted, leaves 0 there. */
+/* Until *status is not 0; `number` as for idxdd_submitter_wait says when to look. Also done when the portal is closed and
+ * everything published has finished: a descriptor that was aborted leaves 0 there. While it is open the record decides. */
 int idxdd_submitter_wait_record(struct idxdd_submitter *submitter, const uint8_t *status, uint64_t number, uint64_t timeout_ns);
 
 /* After a retry: until there is room, or the portal closed. */

@@ -114,7 +114,7 @@ class FakePortal:
 
     def wait_record(self, record: memoryview, timeout: float, number: int) -> int:
         self.waits.append((number, timeout))
-        return self._answer(lambda: record[0] != 0 or self.done >= self.tail)
+        return self._answer(lambda: record[0] != 0 or (self.closed != 0 and self.done >= self.tail))
 
     def sleeping_fd(self, number: int) -> int:
         if self.done >= number:

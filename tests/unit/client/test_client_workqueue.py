@@ -10,6 +10,7 @@ from unit.client.client_fakes import FakeConnection, FakePortal, opened
 from waiting import Lateness, wait_until
 
 from idxd_client import (
+    ClosedReason,
     Descriptor,
     DescriptorAborted,
     DeviceGone,
@@ -125,8 +126,42 @@ def test_finished_without_a_record_is_aborted_not_success(portal_and_wq: Pair) -
     portal, wq = portal_and_wq
     completion = wq.submit(Descriptor.noop())
     portal.complete(record=False)
+    portal.closed = ClosedReason.ABORTED
     with pytest.raises(DescriptorAborted, match="without a completion record"):
         completion.result(1)
+
+
+def test_a_lost_completion_was_taken_for_an_aborted_one(portal_and_wq: Pair) -> None:
+    """`done` on an open portal and a record of 0: it comes later, out of the event log, or never. Only the time-out tells."""
+    portal, wq = portal_and_wq
+    completion = wq.submit(Descriptor.noop())
+    portal.complete(record=False)
+    with pytest.raises(WaitTimeout):
+        completion.result(0.01)
+    assert not completion.done()
+    assert completion.piece is not None
+    completion.piece.view[0] = 1
+    assert completion.result(0).ok
+
+
+def test_what_was_aborted_before_a_reopen_stays_aborted(portal_and_wq: Pair) -> None:
+    """The portal is open again when the program asks: what it lost at the close must not read as under way."""
+    portal, wq = portal_and_wq
+    before = wq.submit(Descriptor.noop())
+    portal.complete(record=False)
+    portal.closed = ClosedReason.HALTED
+    wq.reopen()
+    portal.closed = ClosedReason.OPEN
+    after = wq.submit(Descriptor.noop())
+    with pytest.raises(DescriptorAborted):
+        before.result(1)
+    with pytest.raises(WaitTimeout):
+        after.result(0.01)
+    wq.reopen()  # of an open portal: nothing has ended
+    with pytest.raises(WaitTimeout):
+        after.result(0.01)
+    portal.complete()
+    assert after.result(1).ok
 
 
 def test_records_of_dropped_completions_are_not_reused_while_the_device_may_write(portal_and_wq: Pair) -> None:

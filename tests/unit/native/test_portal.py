@@ -395,13 +395,26 @@ def test_wait_record(fake: FakePortal, pool: ThreadPoolExecutor) -> None:
     assert fake.portal.wait_record(record, 0, 99) == WAIT_DONE
 
 
-def test_wait_record_ends_when_everything_has_finished(fake: FakePortal) -> None:
+def test_wait_record_ends_when_everything_has_finished_and_the_portal_is_closed(fake: FakePortal) -> None:
     """An aborted descriptor leaves no record, and its waiter must not wait for ever."""
     fake.portal.submit(descriptor(0))
     fake.finish(1)
+    fake.shut(HALTED, 1)
     record = bytearray(32)
     assert fake.portal.wait_record(record, 20, 1) == WAIT_DONE
     assert record[0] == 0
+
+
+def test_wait_record_ended_when_a_completion_was_lost(fake: FakePortal, pool: ThreadPoolExecutor) -> None:
+    """`done` passes a descriptor whose record comes later, out of the event log, or never: the record decides."""
+    record = bytearray(32)
+    fake.portal.submit(descriptor(0))
+    fake.finish(1)
+    assert fake.portal.wait_record(record, 0.02, 1) == WAIT_TIMEOUT
+    waiter = pool.submit(fake.portal.wait_record, record, 20, 1)
+    wait_until(asleep(fake, 2))
+    record[0] = 1  # nobody rings for it
+    assert waiter.result(10) == WAIT_DONE
 
 
 def test_a_signal_interrupts_a_wait(fake: FakePortal) -> None:

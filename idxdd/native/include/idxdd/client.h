@@ -96,7 +96,8 @@ int64_t idxdd_submit(struct idxdd_wq *wq, const struct idxdd_desc *desc);
 int64_t idxdd_submit_many(struct idxdd_wq *wq, const struct idxdd_desc *descs, uint32_t count, int64_t *numbers);
 
 /* User WQ: until the record of submission `number` is written. Negative timeout_ms: for ever.
- * -ECANCELED: everything submitted has finished and the record is still 0 (aborted, or it asked for none). */
+ * -ECANCELED: the portal is closed, and the descriptor was aborted. One whose completion is lost, or that asked for no record,
+ * is -ETIMEDOUT, as its record stays 0. */
 int idxdd_wait(struct idxdd_wq *wq, const struct idxdd_record *record, int64_t number, int timeout_ms);
 
 /* After -EAGAIN: until there is room to submit again. */
