@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from idxdd.native import STOP_ABORT
 from idxdd.service import act, events, metrics, trace
 from idxdd.service.settings import BadSetting, reloaded
 from idxdd.service.tasks import Refused, Steps
+from idxdd.shm.closed import Closed
 
 if TYPE_CHECKING:
     from idxdd.service.daemon import Daemon
@@ -45,6 +47,8 @@ def _kick(daemon: "Daemon", session: "Session", pasid: int) -> Steps:
     if victim is session:
         raise Refused("EINVAL", "pasid: that is this connection itself")
     found = {"pid": victim.peer.pid, "uid": victim.peer.uid, "portals": len(victim.portals)}
+    for portal in victim.portals.values():
+        daemon.port.portal_close(portal.engine_number, STOP_ABORT, Closed.REVOKED)  # its reason stays; end() would say BY_OWNER
     victim.end("it was kicked")
     daemon.log.warning(f"client {found['pid']} of uid {found['uid']} was kicked by pid {session.peer.pid}", **found)
     return found, []
