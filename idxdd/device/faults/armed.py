@@ -213,16 +213,17 @@ class Faults:
         for one in self._armed.values():
             one.left_out = 0
         looking = [one for one in self._armed.values() if has_rows(one.rule, one.progress)]
-        pasids = [self._pasids(one, connected) for one in looking]
-        given = shares([len(wanted) for wanted in pasids], RULES_MAX)
-        for one, wanted, rows in zip(looking, pasids, given, strict=True):
-            one.left_out = len(wanted) - rows
-            self._tell_left_out(one, len(wanted))
-        return {one.number: wanted[:rows] for one, wanted, rows in zip(looking, pasids, given, strict=True)}
-
-    @staticmethod
-    def _pasids(one: Armed, connected: Connected) -> list[int | None]:
-        return [client.pasid for client in connected.named(one.rule.where)] if one.per_client else [one.rule.where.pasid]
+        named = [connected.named(one.rule.where) if one.per_client else None for one in looking]
+        given = shares([1 if clients is None else len(clients) for clients in named], RULES_MAX)
+        looked_at: dict[int, list[int | None]] = {}
+        for one, clients, rows in zip(looking, named, given, strict=True):
+            if clients is None:
+                looked_at[one.number] = [one.rule.where.pasid]
+                continue
+            looked_at[one.number] = [client.pasid for client in clients[:rows]]
+            one.left_out = len(clients) - rows
+            self._tell_left_out(one, len(clients))
+        return looked_at
 
     @staticmethod
     def _tell_left_out(one: Armed, wanted: int) -> None:
