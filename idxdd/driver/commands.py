@@ -2,7 +2,9 @@
 
 Record           position of the CMD write in the MMIO ring, then COMMAND_VALID | value, then the write itself. So after a
                  kill it was issued exactly if the ring's tail is past the position (model d, d2).
-Waiting          the interrupt only says "look": what counts is CMDSTS.active. A spurious cause completes nothing.
+Waiting          the interrupt only says "look": what counts is CMDSTS.active. A spurious cause completes nothing. While it is
+                 active there is no time-out (a drain takes as long as it takes; halt, reset and removal end it); one that
+                 is over, and whose interrupt does not come, is taken as it ended after LOST_LOOKS looks, with a warning.
 Effect           what a command changed of the driver's belief is stored (`apply_effect`) before the record is cleared,
                  by the caller or, after a kill, by the successor (`adopt_command`).
 Removal, reset   of the device by its bus: no interrupt will come. The bus says "look" (bus_event); of a removed device the
@@ -13,10 +15,11 @@ Halt             a halted device is sent nothing (status 0x03), except Reset Dev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from idxdd.driver.state import COMMAND_VALID, DriverState
 from idxdd.driver.workqueue import Steps, Wait
+from idxdd.shm.clock import NS_PER_S
 from idxdd.spec.codes import CmdErr, Command, DeviceState, ResetType
 from idxdd.spec.registers import CMD, CMDSTS, GENSTS
 
@@ -25,8 +28,13 @@ if TYPE_CHECKING:
     from idxdd.driver.wq import Wq
 
 
+LOOK_S: Final = 1.0
+LOST_LOOKS: Final = 2
+"""So often in succession a command was found over, LOOK_S apart, without its interrupt: that is lost."""
+
+
 def cmd_exec(device: Device, command: Command, operand: int) -> Steps:
-    """Send a command and wait for its interrupt, without time-out. Returns CMDSTS.error, or 0x03 when halted.
+    """Send a command and wait for its interrupt, as long as it is active. Returns CMDSTS.error, or 0x03 when halted.
 
     The whole CMDSTS for the commands that request a handle, whose result counts, and for every command under DEF-16.
     """
@@ -46,8 +54,11 @@ def cmd_exec(device: Device, command: Command, operand: int) -> Steps:
 
 
 def _await(device: Device, command: Command, operand: int) -> Steps:
+    lost = _LostInterrupt(device)
     while True:
-        yield Wait(f"{device.name}: {command.name}", lambda: device.command_done or device.halt_taken)
+        yield Wait(f"{device.name}: {command.name}", lambda: device.command_done or device.halt_taken or lost())
+        if not device.command_done and not device.halt_taken:
+            device.log("warning", f"{command.name} is over and its interrupt did not come.", device=device.name)
         device.command_done = False
         if command is Command.RESET_DEVICE and device.halt_taken and device.mmio.read(CMDSTS).active:
             device.halt_taken = False  # it is what ends the halt: an error's interrupt has looked at GENSTS again meanwhile
@@ -63,6 +74,23 @@ def _await(device: Device, command: Command, operand: int) -> Steps:
     device.block.cmd_status = status & 0xFF
     _settle(device, command, operand, status)
     return status
+
+
+class _LostInterrupt:
+    """Whether a command that is waited for is over without a word. Called at least once a second, when the process looks up."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._looked_ns = device.clock.now_ns()
+        self._over = 0
+
+    def __call__(self) -> bool:
+        device = self._device
+        if "DEF-01" in device.quirks or device.clock.now_ns() - self._looked_ns < LOOK_S * NS_PER_S:
+            return False
+        self._looked_ns = device.clock.now_ns()
+        self._over = 0 if device.mmio.read(CMDSTS).active else self._over + 1
+        return self._over >= LOST_LOOKS
 
 
 def cmd_poll(device: Device, command: Command, operand: int) -> Steps:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from errno import EINVAL, ENODEV, ENOENT, EPROTO
+from errno import EINVAL, EIO, ENODEV, ENOENT, EPROTO
 from typing import TYPE_CHECKING, Any, Final
 
 from idxdd.driver import evl, flr, irq, reinit, resubmit, revoke, steps
@@ -18,16 +18,18 @@ from idxdd.driver.channels import close_all, verb_attach
 from idxdd.driver.config import DeviceConfig, Problem, parse_config
 from idxdd.driver.device import Device
 from idxdd.driver.later import parse_later
+from idxdd.driver.oops import Oops
 from idxdd.driver.questions import Questions
 from idxdd.driver.quirks import parse_quirks
 from idxdd.driver.state import StateSegment
 from idxdd.driver.submit import Channel, fence_channel, quiesce
 from idxdd.driver.verbs import VERBS, Verb
-from idxdd.driver.workqueue import DriverError, WorkQueue
+from idxdd.driver.workqueue import DriverError, Steps, WorkQueue
 from idxdd.driver.wq import Wq
 from idxdd.driver.wq_thread import STATUS_INT_HANDLE_INVAL, WRITE_FAILED, wq_thread
 from idxdd.native._native import LAYOUT, Words
 from idxdd.shm.clock import CLOCK, Clock
+from idxdd.shm.errors import IdxdError
 from idxdd.spec.codes import ResetType, WqType
 
 if TYPE_CHECKING:
@@ -204,7 +206,34 @@ class Driver:
         except DriverError as error:
             self._refuse(number, error)
             return
+        except (IdxdError, Oops):
+            raise
+        except Exception as error:
+            self._failed(number, name, error)
+            if name == "attach":
+                raise
+            return  # what comes before a verb's steps only looks (but attach): nothing is half done, and we go on
+        work = self._answering(number, name, work)
         self.works.queue(key, f"verb {name}", work, lambda result, error: self._finish(number, result, error))
+
+    def _answering(self, number: int, name: str, work: Steps) -> Steps:
+        """The work; where it fails as no driver's call does, its verb is answered before we end.
+
+        We do end: what is stored is whole after each step, for a successor that reconciles; what is half done in memory
+        alone (a gate that is held, a command without a waiter) nobody here would put right. Answered, it is not sent again.
+        """
+        try:
+            return (yield from work)
+        except (DriverError, IdxdError, Oops):
+            raise
+        except Exception as error:
+            self._failed(number, name, error)
+            raise
+
+    def _failed(self, number: int, name: str, error: Exception) -> None:
+        text = f"verb {name}: {type(error).__name__}: {error}"
+        self.log("error", f"{text} (a defect of idxdd; the verb is not repeated)")
+        self._refuse(number, DriverError(EIO, text))
 
     def _start(self, name: str) -> Verb:
         if name not in VERBS:

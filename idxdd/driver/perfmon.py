@@ -4,15 +4,18 @@ Who writes what  the driver configures counters and clears overflows; the device
                  counter's value then, are in the driver state: a successor goes on counting.
 Order            the value is read before the counter is enabled, and stored before the event is; updates add the difference
                  modulo the counter's width, so that one overflow between two updates is counted.
+Removal, reset   of the device by its bus end its events: their counters are gone. Of an absent device nothing that was read
+                 is believed, and nothing is stored.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from errno import EINVAL, ENODEV, ENOSPC
 from typing import TYPE_CHECKING, Any, Final
 
 from idxdd.driver.state import EVENTS_MAX
-from idxdd.driver.workqueue import DriverError, Key, Steps, immediately, integer
+from idxdd.driver.workqueue import DriverError, Key, Steps, integer
 from idxdd.spec.registers import CNTRCFG, CNTRDATA, EVNTCAP, FLTCFG, OVFSTATUS, PERFCAP, PERFFRZ, PERFRST
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from idxdd.driver.driver import Driver
     from idxdd.driver.state import EventBlock
 
+COUNT_MASK: Final = (1 << 64) - 1
 OVERFLOW_ROUNDS_MAX: Final = 32
 EVENT_VALID: Final = 1 << 63
 FILTERS: Final = {"wq": 0, "traffic_class": 1, "page_size": 2, "xfer_size": 3, "engine": 4}
@@ -66,20 +70,39 @@ def _events(device: Device) -> list[EventBlock]:
     return [device.state_segment.event(device.index, counter) for counter in range(_counters(device))]
 
 
-def _count_of(device: Device, counter: int) -> int:
-    return device.mmio.read(CNTRDATA, at=CNTRDATA.entry_offset(counter, device.caps.offsets, perfcap(device))).event_count
+def _count_of(device: Device, counter: int) -> tuple[int, int]:
+    """What a counter holds, and a mask of its width. ENODEV: the device is absent, by now if not before."""
+    caps = perfcap(device)
+    now = device.mmio.read(CNTRDATA, at=CNTRDATA.entry_offset(counter, device.caps.offsets, caps)).event_count
+    _present(device)  # after the reads: what they gave before it went was good
+    return now, (1 << caps.counter_width) - 1
+
+
+def _present(device: Device) -> None:
+    if device.mmio.absent:
+        raise DriverError(ENODEV, f"{device.name}: the device was removed")
+
+
+def forget_lost_events(device: Device) -> None:
+    """After a removal or a reset by the bus: events whose counter is off. Safe to repeat: one started since is on."""
+    absent = device.mmio.absent
+    for counter, event in enumerate(_events(device)):
+        at = CNTRCFG.entry_offset(counter, device.caps.offsets, perfcap(device))
+        if event.config and (absent or not device.mmio.read(CNTRCFG, at=at).enable):
+            event.config = 0
 
 
 # ---- events ----------------------------------------------------------------------------------------------------------------
 def event_start(device: Device, config: CNTRCFG, filters: dict[str, int]) -> int:
     """Filters, then the start value, then enable; the event's number. ENOSPC: every counter is taken."""
     events, caps, offsets = _events(device), perfcap(device), device.caps.offsets
+    _present(device)
     counter = next((number for number, event in enumerate(events) if not event.config), None)
     if counter is None:
         raise DriverError(ENOSPC, f"{device.name}: each of its {len(events)} counters has an event")
     chosen = {name: value for name, value in filters.items() if value and caps.filters >> FILTERS[name] & 1}
     device.mmio.write(FLTCFG.encode(**{**UNFILTERED, **chosen}), at=FLTCFG.entry_offset(counter, offsets, caps))
-    events[counter].previous = _count_of(device, counter)
+    events[counter].previous, _ = _count_of(device, counter)
     events[counter].count = 0
     events[counter].config = EVENT_VALID | config.raw
     at = CNTRCFG.entry_offset(counter, offsets, caps)
@@ -88,28 +111,17 @@ def event_start(device: Device, config: CNTRCFG, filters: dict[str, int]) -> int
     return counter
 
 
-def _unfiltered() -> dict[str, int]:
-    return {
-        "wq": 0xFFFF,
-        "traffic_class": 0xFFFF,
-        "page_size": 0xFFFF,
-        "xfer_size": 0xFFFF,
-        "engine": 0xFFFF,
-        "pasid": 0x3FFFFF,
-    }
-
-
 def event_update(device: Device, counter: int) -> int:
-    """Add what was counted since the last update; the event's count."""
+    """Add what was counted since the last update; the event's count, modulo 2^64. ENODEV."""
     event = device.state_segment.event(device.index, counter)
-    now, width = _count_of(device, counter), perfcap(device).counter_width
-    event.count = event.count + ((now - event.previous) & ((1 << width) - 1))
+    now, mask = _count_of(device, counter)
+    event.count = (event.count + ((now - event.previous) & mask)) & COUNT_MASK
     event.previous = now
     return event.count
 
 
 def event_stop(device: Device, counter: int) -> int:
-    """Disable, update, free the counter; what the event had counted."""
+    """Disable, update, free the counter; what the event had counted. ENODEV."""
     at = CNTRCFG.entry_offset(counter, device.caps.offsets, perfcap(device))
     device.mmio.write(device.mmio.read(CNTRCFG, at=at).replace(enable=False), at=at)
     count = event_update(device, counter)
@@ -119,12 +131,17 @@ def event_stop(device: Device, counter: int) -> int:
 
 def perfmon_counter_overflow(device: Device) -> None:
     """Update each overflowed counter's event and clear exactly its bit; at most 32 rounds."""
-    counters = _counters(device)
+    with suppress(DriverError):  # removed meanwhile: its events end with it
+        _update_overflowed(device, _counters(device))
+
+
+def _update_overflowed(device: Device, counters: int) -> None:
     if not counters:
         return
     at = OVFSTATUS.entry_offset(0, device.caps.offsets)
     for _ in range(OVERFLOW_ROUNDS_MAX):
         overflowed = device.mmio.read(OVFSTATUS, at=at).overflowed
+        _present(device)
         if not overflowed:
             return
         for counter in range(counters):
@@ -139,6 +156,7 @@ def perfmon_counter_overflow(device: Device) -> None:
 # ---- verbs -----------------------------------------------------------------------------------------------------------------
 def _pmu_of(driver: Driver, arguments: Message) -> Device:
     device = driver.find_device(arguments)
+    _present(device)
     if not device.pmu:
         raise DriverError(ENODEV, f"{device.name}: the device has no performance monitor that the driver can use")
     return device
@@ -167,8 +185,13 @@ def _start(device: Device, config: CNTRCFG, filters: dict[str, int]) -> Steps:
 def verb_perfmon_read(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """device: every event with its count."""
     device = _pmu_of(driver, arguments)
+    return ("perfmon", device.index), _read(device)
+
+
+def _read(device: Device) -> Steps:
     found = [_described(device, counter) for counter, event in enumerate(_events(device)) if event.config]
-    return ("perfmon", device.index), immediately({"events": found, "counters": _counters(device)})
+    return {"events": found, "counters": _counters(device)}
+    yield
 
 
 def _described(device: Device, counter: int) -> Message:
@@ -179,9 +202,14 @@ def _described(device: Device, counter: int) -> Message:
 def verb_perfmon_stop(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
     """device, event: its count."""
     device, counter = _pmu_of(driver, arguments), integer(arguments, "event")
+    return ("perfmon", device.index), _stop(device, counter)
+
+
+def _stop(device: Device, counter: int) -> Steps:
     if counter >= _counters(device) or not device.state_segment.event(device.index, counter).config:
         raise DriverError(EINVAL, f"event: {device.name} counts no event {counter}")
-    return ("perfmon", device.index), immediately({"event": counter, "count": event_stop(device, counter)})
+    return {"event": counter, "count": event_stop(device, counter)}
+    yield
 
 
 VERBS: Final = {

@@ -32,10 +32,16 @@ def verb_ping(_driver: Driver, _arguments: Message) -> tuple[Key, Steps]:
 
 
 def verb_bus_event(driver: Driver, arguments: Message) -> tuple[Key, Steps]:
-    """The bus has reset or removed a device: whoever waits for a command's interrupt looks instead."""
+    """The bus has reset or removed a device: whoever waits for a command's interrupt looks instead; its events have ended."""
     device = driver.find_device(arguments)
     device.command_done = True
-    return ("bus", device.index), immediately({})
+    return ("bus", device.index), _bus_event(device)
+
+
+def _bus_event(device: Device) -> Steps:
+    perfmon.forget_lost_events(device)
+    return {}
+    yield
 
 
 def verb_list(driver: Driver, _arguments: Message) -> tuple[Key, Steps]:

@@ -65,8 +65,8 @@ class Link:
         return bool(self._waiting)
 
 
-class ToldToEnd(Exception):
-    """While a device was waited for that will not answer any more."""
+class ToldToEnd(BaseException):
+    """While a device was waited for that will not answer any more. No failure of the verb that waited."""
 
 
 class Process:

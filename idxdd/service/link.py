@@ -4,7 +4,8 @@ Who writes what  the loop sends verbs and answers asks; idxdd-irq answers verbs,
 Order            frames of one life of idxdd-irq are in order: adopt first, then what a predecessor left unanswered,
                  oldest first, then new ones.
 Crash            what it said before it died is read to the end; a verb may still have been done without an answer: it is
-                 sent again, and is safe to repeat.
+                 sent again, and is safe to repeat. One that was under way when DEATHS_MAX of them in succession died of
+                 themselves may be what kills them: it is answered EIO and not sent again.
 """
 
 import contextlib
@@ -23,19 +24,21 @@ from idxdd.service.tasks import Fail, Refused, Resume, Wait
 RECORD_BYTES_MAX = 64
 """A completion record that idxdd-irq asks to be delivered."""
 FRAMES_PER_TURN_MAX = 64
+DEATHS_MAX = 3
 
 Frame = tuple[Mapping[str, Any], Sequence[int]]
 """Keys and descriptors; the descriptors stay their caller's."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verb:
-    """A verb not answered yet; `repeat`: a successor gets it too."""
+    """A verb not answered yet; `repeat`: a successor gets it too; `deaths`: of how many idxdd-irq that had it."""
 
     frame: Frame
     resume: Resume
     fail: Fail
     repeat: bool
+    deaths: int = 0
 
 
 class Link:
@@ -85,6 +88,16 @@ class Link:
         with contextlib.suppress(BadFrame, OSError):
             while self._sock is not None and (frame := wire.receive(self._sock, fds_max=0)) is not None:
                 self._take(protocol.decode(frame.payload, bytes_max=RECORD_BYTES_MAX))
+
+    def blame(self) -> None:
+        """It died of itself: whichever verb it had may be why. After disconnect()."""
+        for number, verb in list(self._verbs.items()):
+            verb.deaths += 1
+            if verb.deaths >= DEATHS_MAX:
+                del self._verbs[number]
+                text = f"verb {verb.frame[0]['verb']}: {DEATHS_MAX} idxdd-irq in succession died while it was under way"
+                self._log.error(f"{text}; it is not sent again")
+                verb.fail(Refused("EIO", text))
 
     def repeat(self) -> None:
         """Send the successor what its predecessor left unanswered."""

@@ -6,6 +6,8 @@ Limits  a ping a second; no answer within HUNG_S, or to the adoption within ADOP
         wait for it.
 """
 
+import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +65,7 @@ class Supervisor:
         self._ready = False
         self._served = False
         self._stopping = False
+        self._killed = False
         self._backoff_s = BACKOFF_S_FIRST
         self._timer: Timer | None = None
 
@@ -84,7 +87,7 @@ class Supervisor:
         except OSError as error:
             return self._not_executed(f"{self._command[0]} cannot be executed: {error.strerror}")
         self._irq = irq
-        self._served = False
+        self._served = self._killed = False
         self._loop.register(irq.pidfd, Rank.LINK, self._died)
         self._started_ns = self._heard_ns = CLOCK.now_ns()
         self._link.connect(irq.link)
@@ -126,6 +129,7 @@ class Supervisor:
         """SIGKILL; the pidfd tells when it is gone."""
         if self._irq is not None:
             self._log.warning(f"idxdd-irq {self._irq.pid} is killed: {why}")
+            self._killed = True
             self._irq.kill()
 
     def lost(self, why: str) -> None:
@@ -152,6 +156,8 @@ class Supervisor:
             return
         if not self._ready:
             return self._ended_early(f"it ended with {describe(status)}")
+        if self._died_of_itself(status):
+            self._link.blame()
         age_s = (CLOCK.now_ns() - self._started_ns) / NS_PER_S
         worked = self._served or age_s >= YOUNG_S
         self._backoff_s = BACKOFF_S_FIRST if worked else min(2 * self._backoff_s, BACKOFF_S_MAX)
@@ -159,6 +165,10 @@ class Supervisor:
         self.restarts += 1
         self._log.warning(f"idxdd-irq ended with {describe(status)}; starting another in {delay_s:g} s")
         self._timer = self._loop.timers.call_later(delay_s, self.start)
+
+    def _died_of_itself(self, status: int) -> bool:
+        """By an exception, a fault, or our kill since it hung. A SIGKILL of somebody else's tells nothing about its verbs."""
+        return self._killed or os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL)
 
     def _reap(self) -> int:
         irq, self._irq = self._irq, None

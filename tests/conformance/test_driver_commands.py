@@ -141,6 +141,25 @@ def test_a_command_waits_as_long_as_it_takes(bench: DriverBench) -> None:
     assert "ok" in bench.answers[number]
 
 
+@pytest.mark.parametrize("quirks", [[], ["DEF-01"]])
+def test_a_command_whose_interrupt_is_lost_ends(quirks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was over and its verb hung for ever (`vector=0 do interrupt lost`); the kernel's does, and DEF-01 keeps that."""
+    with configured(quirks=quirks) as bench:
+        monkeypatch.setattr(bench.device, "raise_cause", lambda cause: None)
+        number = bench.send("disable_wq", wq=SHARED)
+        bench.run()
+        assert number not in bench.answers
+        for _ in range(10):
+            bench.clock.advance(1)
+            bench.run()
+        assert (number in bench.answers) == (not quirks)
+        said = [text for text in bench.texts() if text.endswith("is over and its interrupt did not come.")]
+        assert bool(said) == (not quirks)
+        if not quirks:
+            assert "ok" in bench.answers[number]
+            assert not bench.wq(SHARED).enabled
+
+
 @pytest.mark.conformance("CMD-10")
 def test_cmd_is_not_written_while_active(bench: DriverBench) -> None:
     """The driver's half: however many verbs wait, one CMD write (a second would be answered with 0x52)."""

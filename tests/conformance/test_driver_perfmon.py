@@ -1,10 +1,13 @@
 """Conformance of the performance monitor, PMU-*: the driver's events on a mock device's counters, 16 bits wide."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from driver_bench import DriverBench, configured
 
+from idxdd.driver.perfmon import event_update, perfmon_counter_overflow
+from idxdd.driver.workqueue import DriverError
 from idxdd.spec.codes import InterruptCause
 from idxdd.spec.registers import CNTRCFG, CNTRDATA, FLTCFG, OVFSTATUS, PERFCAP, PERFFRZ, PERFRST
 from idxdd.testing.mock_device import MockDevice
@@ -160,3 +163,60 @@ def test_a_monitor_that_lacks_something_is_left_alone(lacks: str) -> None:
     with configured(device) as bench:
         assert bench.verb("perfmon_read", device=0)["error"]["code"] == "ENODEV"
         assert CNTRDATA.entry_offset(0, device.offsets) not in [offset for offset, _, _ in device.writes]
+
+
+@contextmanager
+def removed(bench: DriverBench) -> Iterator[None]:
+    """All ones, then what a device has after power-on."""
+    whole = bytes(bench.device.bar0)
+    bench.device.bar0[:] = b"\xff" * len(whole)
+    yield
+    bench.device.bar0[:] = whole
+    for counter in range(COUNTERS):
+        bench.device.set(CNTRCFG(0), at(CNTRCFG, counter, bench))
+        bench.device.set(CNTRDATA(0), at(CNTRDATA, counter, bench))
+
+
+def test_a_removed_device_counts_nothing_and_its_events_end_with_it(bench: DriverBench) -> None:
+    """Its all-ones went into the count; after the return the sum did not fit, and one idxdd-irq after another died of it."""
+    event = start(bench)
+    bench.device.count(event, 7)
+    assert counts(bench) == [7]
+    with removed(bench):
+        for verb in ("perfmon_read", "perfmon_stop", "perfmon_start"):
+            answer = bench.verb(verb, device=0, event=event, category=0, events=1)
+            assert answer["error"] == {"code": "ENODEV", "text": f"{bench.device.name}: the device was removed"}
+        perfmon_counter_overflow(bench.driver.devices[0])
+        assert bench.driver.state.event(0, event).count == 7
+        bench.verb("bus_event", device=0)
+    assert counts(bench) == []
+    assert start(bench) == 0
+    bench.device.count(0, 3)
+    assert counts(bench) == [3]
+
+
+def test_a_device_that_goes_between_look_and_read(bench: DriverBench) -> None:
+    """The check is after the read too: a check before it alone stores what nobody counted."""
+    event = start(bench)
+    with removed(bench), pytest.raises(DriverError, match="the device was removed"):
+        event_update(bench.driver.devices[0], event)
+    assert bench.driver.state.event(0, event).count == 0
+
+
+def test_a_count_is_modulo_two_to_the_64(bench: DriverBench) -> None:
+    """Whatever a predecessor has stored: the sum always fits its word."""
+    event = start(bench)
+    bench.driver.state.event(0, event).count = (1 << 64) - 5
+    bench.device.count(event, 10)
+    assert counts(bench) == [5]
+
+
+def test_a_reset_by_the_bus_ends_events_and_its_news_told_again_ends_none_started_since(bench: DriverBench) -> None:
+    """A verb may be repeated after a kill; the counters say which events were lost."""
+    start(bench)
+    bench.device.set(CNTRCFG(0), at(CNTRCFG, 0, bench))
+    bench.verb("bus_event", device=0)
+    assert counts(bench) == []
+    start(bench)
+    bench.verb("bus_event", device=0)
+    assert counts(bench) == [0]

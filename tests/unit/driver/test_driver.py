@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from driver_bench import DriverBench, configured
 
-from idxdd.driver.workqueue import DriverError, Steps, Wait, WorkQueue
+from idxdd.driver.driver import Driver, Message
+from idxdd.driver.verbs import VERBS
+from idxdd.driver.workqueue import DriverError, Key, Steps, Wait, WorkQueue
 from idxdd.testing.mock_device import MockChannel
 
 
@@ -144,3 +146,42 @@ def test_a_works_error_is_its_own() -> None:
         queue.queue(("device", 0), "work", steps, lambda result, error: ends.append((result, error and error.code)))
     queue.tick()
     assert ends == [(None, "EBUSY"), (7, None)]
+
+
+def fails_at_once(_driver: Driver, _arguments: Message) -> tuple[Key, Steps]:
+    raise OverflowError("too big")
+
+
+def fails_at_work(_driver: Driver, _arguments: Message) -> tuple[Key, Steps]:
+    return ("ping", 0), _fail()
+
+
+def _fail() -> Steps:
+    yield Wait("nothing", lambda: True)
+    raise OverflowError("too big")
+
+
+def test_a_verb_that_fails_before_its_steps_is_answered_and_the_driver_goes_on(
+    bench: DriverBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unanswered it was sent to every successor, and each died of it."""
+    monkeypatch.setitem(VERBS, "list", fails_at_once)
+    assert bench.verb("list")["error"] == {"code": "EIO", "text": "verb list: OverflowError: too big"}
+    assert bench.texts() == ["verb list: OverflowError: too big (a defect of idxdd; the verb is not repeated)"]
+    assert "ok" in bench.verb("ping")
+
+
+def test_a_verb_that_fails_at_work_is_answered_before_the_process_ends(
+    bench: DriverBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is half done in memory is for a successor to reconcile; the verb must not be sent to it."""
+    monkeypatch.setitem(VERBS, "list", fails_at_work)
+    number = bench.send("list")
+    with pytest.raises(OverflowError):
+        bench.run()
+    assert bench.answers[number]["error"]["code"] == "EIO"
+    assert number not in bench.unanswered
+    bench.kill()
+    bench.start()
+    bench.run()
+    assert "ok" in bench.verb("ping")

@@ -1,16 +1,19 @@
 """The link to idxdd-irq across its deaths: what it said counts once, and nobody is told what was meant for another."""
 
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from idxdd.control import protocol, wire
 from idxdd.control.protocol import BadFrame
-from idxdd.service.link import RECORD_BYTES_MAX, Link
+from idxdd.service.link import DEATHS_MAX, RECORD_BYTES_MAX, Link
 from idxdd.service.logs import Log
 from idxdd.service.loop import Loop
+from idxdd.service.supervisor import Supervisor
 
 
 class NoLoop:
@@ -123,3 +126,50 @@ def test_a_record_to_be_delivered_is_no_bad_frame() -> None:
     assert protocol.decode(protocol.encode(frame), bytes_max=RECORD_BYTES_MAX) == frame
     with pytest.raises(BadFrame):
         protocol.decode(protocol.encode(frame))
+
+
+def test_a_verb_that_three_idxdd_irq_died_of_is_answered_and_not_sent_again(irq: Irq, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One verb killed every successor for ever, and nobody's verb was answered again."""
+    lines: list[str] = []
+    monkeypatch.setattr(irq.link, "_log", SimpleNamespace(error=lines.append))
+    answers: list[Any] = []
+    irq.verb("list", answers)
+    for _ in range(DEATHS_MAX):
+        assert answers == []
+        sock = irq.lives()
+        irq.link.repeat()
+        assert [frame["verb"] for frame in heard(sock)] == ["list"]
+        irq.link.disconnect()
+        irq.link.blame()
+    assert [(answer.code, answer.text) for answer in answers] == [
+        ("EIO", "verb list: 3 idxdd-irq in succession died while it was under way")
+    ]
+    assert lines == ["verb list: 3 idxdd-irq in succession died while it was under way; it is not sent again"]
+    sock = irq.lives()
+    irq.link.repeat()
+    assert heard(sock) == []
+    assert irq.link.unanswered == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "ours", "of_itself"),
+    [
+        (1 << 8, False, True),
+        (signal.SIGSEGV, False, True),
+        (0, False, False),
+        (signal.SIGKILL, False, False),
+        (signal.SIGKILL, True, True),
+    ],
+)
+def test_which_deaths_a_verb_is_blamed_for(irq: Irq, status: int, ours: bool, of_itself: bool) -> None:
+    """Somebody's SIGKILL tells nothing about the verbs: those survive as many as there are; ours means that it hung."""
+    supervisor = Supervisor(
+        cast(Loop, NoLoop()),
+        irq.link,
+        cast(Log, None),
+        adoption=lambda: ({}, [], []),
+        adopted=lambda: None,
+        failed=irq.said.append,
+    )
+    supervisor._killed = ours
+    assert supervisor._died_of_itself(status) == of_itself
