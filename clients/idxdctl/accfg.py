@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -9,31 +10,16 @@ import typer
 
 from idxdctl.options import Force, Json, Socket, ask, ask_once
 from idxdctl.output import Failed, accel_config_text, print_accel_config, print_json, say
+from idxdctl.refusals import HINTS, hint_of, out_of_reach
 from idxdd.control.client import ControlClient, connect
-from idxdd.control.errors import RequestError
+from idxdd.control.errors import NotAllowed, RequestError
 from idxdd.control.exitcodes import ExitCode
 
 CONFIG_FILE = "/etc/accel-config/accel-config.conf"
 Devices = Annotated[list[str], typer.Argument(metavar="DEVICE...", help="For example dsa0; `all` for each.")]
 WqNames = Annotated[list[str], typer.Argument(metavar="DEVICE/WQ...", help="For example dsa0/wq0.1; `all` for each.")]
 
-HINTS: dict[str, str] = {
-    "WQ_NO_GRP": "try config-wq NAME --group-id 0",
-    "WQ_NO_NAME": "try config-wq NAME --name app1",
-    "WQ_NO_THRESH": "try config-wq NAME --threshold, at most its size",
-    "WQ_NO_SVM": "try config-wq NAME --mode dedicated",
-    "WQ_NO_SWQ_SUPPORT": "make the WQ dedicated",
-    "WQ_NONE_CONFIGURED": "put a WQ and an engine into a group, or load-config a file",
-    "WQ_NO_DRV_NAME": "try config-wq NAME --driver-name user (type user) or dmaengine (type kernel)",
-    "DEV_NOT_ENABLED": "enable-device first",
-    "GROUP_CONFIG": "a group needs both a WQ and an engine, or neither",
-    "WQ_PRIORITY_ZERO": "try config-wq NAME --priority 10",
-    "EPERM": "disable it first: disable-wq for a WQ's attributes, disable-device for sizes, groups' and the device's",
-    "ENOENT": "`idxdctl list -i` shows what there is, config-wq NAME configures it",
-}
-
-
-_LEFT_IN_CMD_STATUS = ("ENXIO", "ENODEV", "EBUSY", "EOPNOTSUPP")
+CMD_STATUS = re.compile(r"(?:cmd_status|failed with) (0x[0-9a-f]+)")
 
 
 # ---- reading the topology ----------------------------------------------------------------------------------------------
@@ -129,7 +115,10 @@ def list_(
     """Devices, groups, work queues and engines; with --json as accel-config prints them."""
     from idxdctl import facts
 
-    found = ask_once(socket, "topology")["devices"]
+    with connect(socket) as connection:
+        found = ask(connection, "topology")["devices"]
+        if not json:
+            _tell_out_of_reach(connection, found)
     if not json and not any((device, group, wq, engine, devices, groups, wqs, engines, idle)):
         print(facts.devices(found))
         return
@@ -143,17 +132,35 @@ def list_(
         print(facts.devices(found))
 
 
+def _tell_out_of_reach(connection: ControlClient, devices: list[dict[str, Any]]) -> None:
+    """For people: the driver calls a device disabled whose registers cannot be reached."""
+    for device in devices:
+        if device["state"] != "enabled":
+            device["reach"], _ = out_of_reach(connection, device["dev"])
+
+
 # ---- enable, disable, reset --------------------------------------------------------------------------------------------
 def explain(connection: ControlClient, name: str, error: RequestError) -> str:
-    """The refusal with what cmd_status says and what to do."""
+    """The refusal with what the cmd_status that it names means, and what to do."""
+    left = CMD_STATUS.search(error.text)
+    word, text = status_text(int(left[1], 16)) if left else ("", "")
+    known = "" if not left or word in error.text else f"; cmd_status {left[1]} {word}: {text}"
+    return "; ".join(part for part in (f"{error}{known}", _hint(connection, name, word, error)) if part)
+
+
+def _hint(connection: ControlClient, name: str, word: str, error: RequestError) -> str:
+    """Of this refusal alone: what cmd_status kept from an earlier one says nothing of it."""
     device = name.partition("/")[0]
-    status = next(
-        (one.get("cmd_status", "0x0") for one in ask(connection, "topology")["devices"] if one["dev"] == device), "0x0"
-    )
-    word, text = status_text(int(status, 16)) if error.code in _LEFT_IN_CMD_STATUS else ("", "")
+    if isinstance(error, NotAllowed):
+        return hint_of(error)
+    if error.code == "ENXIO":
+        state, helps = out_of_reach(connection, device)
+        if state:
+            return f"{device} is {state}: {helps}"
+    if error.code == "ENOENT" and "does not have this WQ" in error.text:
+        word = "NOT_CONFIGURED"
     hint = HINTS.get(word) or HINTS.get(error.code, "")
-    known = "" if not word or word in error.text else f"; cmd_status {status} {word}: {text}"
-    return f"{error}{known}{'; ' if hint else ''}{hint.replace('NAME', name)}"
+    return hint.replace("NAME", name)
 
 
 def status_text(status: int) -> tuple[str, str]:
@@ -170,7 +177,7 @@ def status_text(status: int) -> tuple[str, str]:
 
 def _each(socket: str | None, verb: str, names: list[str], *, wq: bool, force: bool, json: bool) -> None:
     """Do it for every name, say how many; Failed if one was refused."""
-    done, failed = [], []
+    done, failed, ended = [], [], ExitCode.FAILED
     with connect(socket) as connection:
         devices = ask(connection, "topology")["devices"]
         for name in _expanded(devices, names, wq=wq):
@@ -181,8 +188,10 @@ def _each(socket: str | None, verb: str, names: list[str], *, wq: bool, force: b
                 done.append(name)
             except RequestError as error:
                 failed.append({"name": name, "code": error.code, "text": explain(connection, name, error)})
+                ended = error.exit_code
             except Failed as error:
                 failed.append({"name": name, "code": "EBUSY", "text": f"{verb}: {error}"})
+                ended = error.exit_code
     if json:
         print_json(f"{verb}-{'wq' if wq else 'device'}", {f"{verb}d": done, "failed": failed})
     for failure in failed[:-1] if not json else []:
@@ -190,7 +199,7 @@ def _each(socket: str | None, verb: str, names: list[str], *, wq: bool, force: b
     if not json:
         say(f"{verb}d {len(done)} {'wq' if wq else 'device'}(s) out of {len(done) + len(failed)}")
     if failed:
-        raise Failed(failed[-1]["text"])
+        raise Failed(failed[-1]["text"], ended)
 
 
 def _expanded(devices: list[dict[str, Any]], names: list[str], *, wq: bool) -> list[str]:
@@ -245,7 +254,7 @@ def reset(
         try:
             ask(connection, "reset_device", device=device)
         except RequestError as error:
-            raise Failed(explain(connection, device, error)) from None
+            raise Failed(explain(connection, device, error), error.exit_code) from None
     if json:
         print_json("reset", {"device": device})
     else:
@@ -261,8 +270,8 @@ def _write(socket: str | None, command: str, target: str, attributes: dict[str, 
         try:
             ask(connection, "config", object=target, attributes=pairs)
         except RequestError as error:
-            hint = HINTS["EPERM"] if error.code == "EPERM" and "enabled" in error.text else ""
-            raise Failed(str(error), hint=hint) from None
+            hint = HINTS["EPERM"] if error.code == "EPERM" and "enabled" in error.text else hint_of(error)
+            raise Failed(str(error), error.exit_code, hint=hint) from None
     if json:
         print_json(command, {"object": target, "written": dict(pairs)})
 
@@ -309,7 +318,7 @@ def config_wq(
     mode: Annotated[str | None, typer.Option("-m", "--mode", help="dedicated or shared.")] = None,
     size: Annotated[int | None, typer.Option("-s", "--wq-size")] = None,
     group_id: Annotated[int | None, typer.Option("-g", "--group-id", help="-1 takes it out of its group.")] = None,
-    priority: Annotated[int | None, typer.Option("-p", "--priority", help="1 to 15.")] = None,
+    priority: Annotated[int | None, typer.Option("-p", "--priority", help="0 to 15; a WQ is enabled with 1 to 15.")] = None,
     prs_disable: Annotated[int | None, typer.Option("-r", "--prs-disable")] = None,
     block_on_fault: Annotated[int | None, typer.Option("-b", "--block-on-fault")] = None,
     threshold: Annotated[int | None, typer.Option("-t", "--threshold", help="Of a shared WQ: 1 to its size.")] = None,
@@ -376,7 +385,7 @@ def load_config(
             answer = ask(connection, "load_config", config=config, enable=enable, force=forced, dry_run=dry_run)
         except RequestError as error:
             name = error.text.removeprefix("load_config: ").partition(":")[0]
-            raise Failed(explain(connection, name, error)) from None
+            raise Failed(explain(connection, name, error), error.exit_code) from None
     answer["warnings"] = [{"path": "", "rule": warning, "fix": "remove it"} for warning in warnings] + answer["warnings"]
     if json:
         print_json("load-config", {"file": config_file, **answer})

@@ -48,10 +48,11 @@ def fill(
     """Write a file of SIZE bytes with a pattern, by Fill."""
     from idxd_client import Descriptor
     from idxdctl import pieces
-    from idxdctl.outputs import check_destination, write_all, written
+    from idxdctl.outputs import check_destination, check_room, write_all, written
 
     raw = parse_pattern(pattern, 16, "fill")
     check_destination(file, "fill")
+    check_room(file, size, "fill")
     start = time.perf_counter()
     with pieces.session(socket, wq, timeout) as using, written(file) as fd:
         piece = using.piece_of(len(raw), "fill")
@@ -182,8 +183,8 @@ def dualcast(
 
         def take(slot: pieces.Slot, result: Any) -> None:
             result.raise_for_status(f"{wq}: dualcast at {slot.piece.offset}")
-            for fd, region in zip((fd1, fd2), slot.outputs, strict=True):
-                write_all(fd, region.view[: slot.piece.length], slot.piece.offset)
+            for fd, region, name in zip((fd1, fd2), slot.outputs, (dst1, dst2), strict=True):
+                write_all(fd, region.view[: slot.piece.length], slot.piece.offset, name)
 
         pieces.stream(
             using,

@@ -18,6 +18,7 @@ import typer
 
 from idxdctl.options import Json, Socket, ask
 from idxdctl.output import Failed, print_json
+from idxdctl.refusals import out_of_reach
 from idxdctl.sizes import format_size
 from idxdd.control.address import ENVIRONMENT, client_socket_path
 from idxdd.control.client import connect
@@ -170,15 +171,16 @@ def _running(connection: Any) -> Iterator[Check]:
     fix = "" if state == OK else "the daemon's log says why: journalctl -u idxdd"
     yield Check("idxdd-irq", state, f"pid {counted['irq']['pid']}, restarted {restarts} times", fix)
     for device in ask(connection, "topology")["devices"]:
-        enabled = device["state"] == "enabled"
-        fix = (
-            ""
-            if enabled
-            else "idxdctl load-config -c FILE -e"
-            if device["state"] == "disabled"
-            else f"idxdctl list, then reset {device['dev']}"
-        )
-        yield Check(device["dev"], OK if enabled else WARN, device["state"], fix)
+        yield _device(connection, device["dev"], device["state"])
+
+
+def _device(connection: Any, name: str, state: str) -> Check:
+    if state == "enabled":
+        return Check(name, OK, state)
+    reach, helps = out_of_reach(connection, name)
+    if reach:
+        return Check(name, WARN, reach, helps)
+    return Check(name, WARN, state, "idxdctl load-config -c FILE -e" if state == "disabled" else f"idxdctl reset {name}")
 
 
 def doctor(json: Json = False, socket: Socket = None) -> None:

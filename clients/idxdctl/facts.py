@@ -17,7 +17,10 @@ def _device(device: dict[str, Any]) -> str:
     from idxdctl.accfg import members, wqs_of
 
     engines = sum(len(owner[key]) for owner, key in members(device) if "engines" in key)
-    head = f"{device['dev']}: {device['state']}, {len(device.get('groups', ()))} groups, {engines} engines"
+    head = f"{device['dev']}: {device['state']}"
+    if device.get("reach"):
+        head += f" ({device['reach']})"
+    head += f", {len(device.get('groups', ()))} groups, {engines} engines"
     status = int(device.get("cmd_status", "0x0"), 16)
     if status:
         head += f", cmd_status {status:#x}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from idxdd.control.exitcodes import ExitCode
 REQUEST_BYTES_MAX = 8192
 REQUEST_S = 2.0
 SAMPLE = re.compile(r"(?P<name>[a-z_:][a-z0-9_:]*)(\{(?P<labels>.*)\})? (?P<value>[0-9.eE+-]+)")
+ADDRESS = re.compile(r"[^/]*:[0-9]+|[0-9]+")
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -72,6 +74,12 @@ def _plain(label: str) -> str:
 
 def serve(path: str, daemon: str | None) -> None:
     """Answer one scrape after the other until SIGTERM or Ctrl-C; each has REQUEST_S. Failed: the path is taken."""
+    if ADDRESS.fullmatch(path):
+        raise Failed(
+            f"metrics: --listen {path} is an address, and takes a path here",
+            ExitCode.USAGE,
+            hint="the daemon itself serves addresses: `idxdd serve --metrics-listen 127.0.0.1:9464`",
+        )
     check_length(path)
     ended: list[int] = []
     listener = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_CLOEXEC)
@@ -79,7 +87,8 @@ def serve(path: str, daemon: str | None) -> None:
         try:
             listener.bind(path)
         except OSError as error:
-            raise Failed(f"metrics: cannot listen at {path}: {error.strerror}", ExitCode.SOCKET_TAKEN) from None
+            taken = ExitCode.SOCKET_TAKEN if error.errno == errno.EADDRINUSE else ExitCode.FAILED
+            raise Failed(f"metrics: cannot listen at {path}: {error.strerror}", taken) from None
         try:
             os.chmod(path, 0o660)
             listener.listen(8)

@@ -14,8 +14,12 @@ import stat
 from collections.abc import Iterator
 
 from idxdctl.output import Failed
+from idxdctl.sizes import format_size
 from idxdd.control.exitcodes import ExitCode
 
+FILE_BYTES_MAX = 2**63 - 1
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""Errors of write, which knows no name."""
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 
 
@@ -41,10 +45,23 @@ def check_destination(path: str, what: str, *sources: str) -> None:
             raise Failed(f"{what}: {source} and {path} are the same file", ExitCode.USAGE)
 
 
+def check_room(path: str, size: int, what: str) -> None:
+    """Failed: a file of `size` bytes does not fit beside what is at the path, which stays until the new one is whole."""
+    if size > FILE_BYTES_MAX:
+        raise Failed(f"{what}: {path}: {size} bytes are more than a file can have, {FILE_BYTES_MAX}", ExitCode.USAGE)
+    try:
+        found = os.statvfs(os.path.dirname(os.path.realpath(path)))
+    except OSError as error:
+        raise Failed(f"{what}: {path}: {error.strerror}", ExitCode.USAGE) from None
+    free = found.f_bavail * found.f_frsize
+    if size > free:
+        raise Failed(f"{what}: {path}: {format_size(size)} do not fit, its file system has {format_size(free)} free")
+
+
 @contextlib.contextmanager
 def written(path: str) -> Iterator[int]:
     """A file descriptor to write what shall become `path`; it does if the block ends well, and else nothing has changed."""
-    path = os.path.realpath(path)
+    target, path = path, os.path.realpath(path)
     remove_stale(path)
     hidden = _hidden(path, os.getpid())
     fd = _open(path, hidden)
@@ -56,6 +73,10 @@ def written(path: str) -> Iterator[int]:
             # with a dir_fd Python calls linkat, which alone follows the link in /proc
             os.link(f"/proc/self/fd/{fd}", hidden, src_dir_fd=fd, follow_symlinks=True)
         os.replace(hidden, path)
+    except OSError as error:
+        if (error.errno in _NOT_WRITTEN and error.filename is None) or hidden in (error.filename, error.filename2):
+            raise OSError(error.errno, error.strerror, target) from None
+        raise
     finally:
         os.close(fd)
         with contextlib.suppress(FileNotFoundError):
@@ -96,11 +117,14 @@ def remove_stale(path: str) -> None:
                 os.unlink(left)
 
 
-def write_all(fd: int, view: memoryview, offset: int) -> None:
-    """All of it at this place."""
+def write_all(fd: int, view: memoryview, offset: int, name: str | None = None) -> None:
+    """All of it at this place. OSError with the name; without one `written` gives it its own."""
     put = 0
-    while put < len(view):
-        put += os.pwrite(fd, view[put:], offset + put)
+    try:
+        while put < len(view):
+            put += os.pwrite(fd, view[put:], offset + put)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from None
 
 
 def read_all(fd: int, view: memoryview, offset: int, name: str) -> None:

@@ -105,7 +105,8 @@ def _of_trace(connection: ControlClient, wanted: int) -> Found:
         hint = "nothing was traced yet" if state["on"] else "`idxdctl trace on` before the program runs"
         raise Failed(f"why: no descriptor {wanted} in the trace", hint=hint)
     first, last = min(record.id for record in records), max(record.id for record in records)
-    raise Failed(f"why: no descriptor {wanted} in the trace", hint=f"it has {first} to {last}; older ones were overwritten")
+    gone = "; older ones were overwritten" if wanted < first and ask(connection, "trace")["dropped"] else ""
+    raise Failed(f"why: no descriptor {wanted} in the trace", hint=f"it has {first} to {last}{gone}")
 
 
 # ---- the story -----------------------------------------------------------------------------------------------------------

@@ -213,9 +213,11 @@ def _write(path: str, pieces: Iterator[str], *, separate: bool) -> None:
             for piece in pieces:
                 out.write(piece + end)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, path) from None
         raise
 
 

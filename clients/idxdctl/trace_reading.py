@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from idxdctl.accfg import find_wq
 from idxdctl.options import ask
 from idxdctl.trace_records import Chosen, Owners, everything, fetch
 from idxdd.control.client import ControlClient
@@ -22,6 +23,10 @@ class Reader:
         self._chosen = chosen
         self._owners = Owners(connection)
         self._next = 0
+        if chosen.wqs:
+            devices = ask(connection, "topology")["devices"]
+            for name in chosen.wqs:
+                find_wq(devices, name)
 
     def state(self) -> dict[str, Any]:
         """on, size, kept, dropped."""

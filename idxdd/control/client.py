@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from idxdd.control.errors import (
     ControlError,
     DaemonAbsent,
     DeviceGone,
+    NotAllowed,
     PermissionDenied,
     ProtocolError,
     RequestError,
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 TIMEOUT_S = 10.0
+_OF_THE_USER = re.compile(r"needs the .* role, which uid|has the user role only|is not open to uid")
+"""The daemon's words: the driver refuses with the same errnos what the device's state forbids."""
 
 
 class ControlClient:
@@ -122,7 +126,8 @@ class ControlClient:
 def _refusal(op: str, code: str, text: str) -> ControlError:
     if code == "EPROTO":
         return ProtocolError(f"{op}: {text}")
-    return RequestError(code, f"{op}: {text}")
+    refused = NotAllowed if code in ("EPERM", "EACCES") and _OF_THE_USER.search(text) else RequestError
+    return refused(code, f"{op}: {text}")
 
 
 def connect(path: str | None = None, timeout: float = TIMEOUT_S) -> ControlClient:

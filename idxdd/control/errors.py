@@ -44,3 +44,9 @@ class RequestError(ControlError):
         super().__init__(f"{text} ({code})")
         self.code = code
         self.text = text
+
+
+class NotAllowed(RequestError):
+    """This user may not do that, whatever state the device is in: he lacks a role, or is not on a work queue's list."""
+
+    exit_code = ExitCode.NO_PERMISSION

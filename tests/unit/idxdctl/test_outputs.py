@@ -101,3 +101,26 @@ def test_places_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None
         outputs.check_source("/dev/null", "fill")
     with pytest.raises(Failed, match="No such file"):
         outputs.check_source(str(tmp_path / "none"), "fill")
+
+
+def test_a_full_disk_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """The file that is written has no name, or a hidden one: neither tells a user what to make room for."""
+    target = str(tmp_path / "target")
+    with pytest.raises(OSError, match="No space left") as full, outputs.written(target):
+        raise OSError(28, "No space left on device")
+    assert full.value.filename == target
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_time_out_in_between_stays_one(tmp_path: Path) -> None:
+    """WaitTimeout is an OSError to Python, and not of the file."""
+    with pytest.raises(TimeoutError) as late, outputs.written(str(tmp_path / "target")):
+        raise TimeoutError("dsa0/wq0.1: no answer")
+    assert late.value.filename is None
+
+
+@pytest.mark.parametrize(("size", "words"), [(1 << 63, "more than a file can have"), (1 << 62, "do not fit")])
+def test_a_size_that_cannot_be_is_refused_at_once(tmp_path: Path, size: int, words: str) -> None:
+    """Else the disk is full before anybody says so."""
+    with pytest.raises(Failed, match=f"fill: .*target: .*{words}"):
+        outputs.check_room(str(tmp_path / "target"), size, "fill")
