@@ -33,6 +33,6 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.BAD_CONFIGURATION: "the configuration is not valid",
     ExitCode.IRQ_CANNOT_START: "idxdd-irq cannot start",
     ExitCode.DAEMON_ABSENT: "no daemon at the socket, or it went away",
-    ExitCode.COMMAND_NOT_EXECUTABLE: "idxdd run: the command cannot be executed",
-    ExitCode.COMMAND_NOT_FOUND: "idxdd run: the command was not found",
+    ExitCode.COMMAND_NOT_EXECUTABLE: "idxdd run, sweep: the command cannot be executed",
+    ExitCode.COMMAND_NOT_FOUND: "idxdd run, sweep: the command was not found",
 }

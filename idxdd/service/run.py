@@ -24,6 +24,16 @@ DIRECTORY_PREFIX = "idxdd-run-"
 PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
+def executable(verb: str, name: str) -> str | ExitCode:
+    """Its path; else the code that a shell has for it, and why is told in one line."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    exists = os.path.exists(name)
+    fail(f"{verb}: {name}: {'not executable' if exists else 'command not found'}")
+    return ExitCode.COMMAND_NOT_EXECUTABLE if exists else ExitCode.COMMAND_NOT_FOUND
+
+
 def run(
     command: Sequence[str],
     *,
@@ -36,11 +46,9 @@ def run(
     inject: str | None = None,
 ) -> int:
     """The command's exit status, 128 + n if signal n ended it; a code of the table if there was no daemon to run it with."""
-    found = shutil.which(command[0])
-    if found is None:
-        exists = os.path.exists(command[0])
-        fail(f"run: {command[0]}: {'not executable' if exists else 'command not found'}")
-        return ExitCode.COMMAND_NOT_EXECUTABLE if exists else ExitCode.COMMAND_NOT_FOUND
+    found = executable("run", command[0])
+    if isinstance(found, ExitCode):
+        return found
     name = instance or f"run-{os.getpid()}"
     with _quiet(), _directory() as directory:
         path = os.path.join(directory, "s")

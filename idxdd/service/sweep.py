@@ -117,6 +117,8 @@ class Sweep:
         self.outcomes: list[Outcome] = []
         self.normal: Outcome | None = None
         """The run without a fault."""
+        self.descriptors = 0
+        """How many ended in that run."""
         self.complete = True
         """Every fault's runs ended with one that was not hit."""
 
@@ -172,10 +174,17 @@ class Sweep:
         with connect(path, ANSWER_S) as control, open(directory / "output", "w+b") as output:
             _trace_on(control)
             started_ns = CLOCK.now_ns()
-            status = run_command(
-                self.options.command, {**os.environ, ENVIRONMENT: path}, output.fileno(), self.options.timeout_s
-            )
+            try:
+                status = run_command(
+                    self.options.command, {**os.environ, ENVIRONMENT: path}, output.fileno(), self.options.timeout_s
+                )
+            except OSError as error:
+                raise CannotSweep(
+                    f"sweep: the command cannot be executed: {error.strerror}", ExitCode.COMMAND_NOT_EXECUTABLE
+                ) from None
             seconds = (CLOCK.now_ns() - started_ns) / 1e9
+            if rule is None:
+                self.descriptors = int(_ask(control, "trace", position=0)["end"])
             hits = _hits(control)
             descriptor = _descriptor(control) if hits else None
             outcome = self._judge(status)
@@ -207,6 +216,7 @@ class Sweep:
             "command": "sweep",
             "argv": list(self.options.command),
             "normal": None if self.normal is None else asdict(self.normal),
+            "descriptors": self.descriptors,
             "complete": self.complete,
             "bad": sum(map(self.is_bad, self.outcomes)),
             "runs": [asdict(outcome) for outcome in self.outcomes],

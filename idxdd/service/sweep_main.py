@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import shutil
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -12,6 +11,7 @@ from idxdd.control.errors import ControlError
 from idxdd.control.exitcodes import ExitCode
 from idxdd.device.faults import BadRule
 from idxdd.service.notify import fail
+from idxdd.service.run import executable
 from idxdd.service.sweep import CannotSweep, Options, Outcome, Sweep, templates
 
 ENDS = (signal.SIGTERM, signal.SIGHUP)
@@ -23,9 +23,9 @@ def run(given: argparse.Namespace) -> int:
     if not command:
         fail("sweep: no command: idxdd sweep -- COMMAND ...")
         return ExitCode.USAGE
-    if shutil.which(command[0]) is None:
-        fail(f"sweep: {command[0]}: command not found, or not executable")
-        return ExitCode.COMMAND_NOT_FOUND
+    found = executable("sweep", command[0])
+    if isinstance(found, ExitCode):
+        return found
     try:
         chosen = templates(given.fault or [], given.rule or [])
     except BadRule as error:
@@ -87,6 +87,8 @@ def _sweep(sweep: Sweep, *, table: bool) -> int:
     bad = [outcome for outcome in sweep.outcomes if sweep.is_bad(outcome)]
     if table:
         print(_summary(sweep, bad))
+    if not sweep.descriptors:
+        fail("sweep: warning: the command submitted no descriptor, so no fault was tried: does it use IDXDD_SOCKET?")
     return ExitCode.FAILED if bad else ExitCode.OK
 
 

@@ -47,6 +47,7 @@ def test_every_point_fails_once_until_none_is_hit(tmp_path: Path) -> None:
     assert crashed["descriptor"]["wq"] == "dsa0/wq0.1"
     assert bytes.fromhex(crashed["descriptor"]["desc"])[7] == 0x10
     assert (found["complete"], found["bad"], found["normal"]["outcome"]) == (True, 1, "ok")
+    assert found["descriptors"] == 2
     assert lines[0].split() == ["fault", "nth", "hit", "outcome", "end", "seconds", "descriptor"]
     assert [line.split()[:4] for line in lines[1:5]] == [
         ["none", "-", "-", "ok"],
@@ -55,6 +56,15 @@ def test_every_point_fails_once_until_none_is_hit(tmp_path: Path) -> None:
         ["read", "3", "-", "ok"],
     ]
     assert lines[7:9] == ["5 runs: 4 ok, 0 failed, 1 crashed, 0 hung", "  crashed: when nth=2 do fault read"]
+
+
+def test_a_command_that_never_used_the_device_was_just_fine() -> None:
+    """A sweep that tried nothing must not read as a program that survives everything."""
+    command = [sys.executable, "-m", "idxdd", "sweep", "--spin-us", "0", "--fault", "read", "--json", "-", "--", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert (done.returncode, json.loads(done.stdout)["descriptors"]) == (0, 0)
+    assert done.stderr.startswith("idxdd: sweep: warning: the command submitted no descriptor")
+    assert done.stderr.count("\n") == 1
 
 
 HANGS = """

@@ -1,5 +1,7 @@
 """What a sweep is told and refuses, and how runs are judged; the runs themselves are tests/processes/test_sweep.py."""
 
+from pathlib import Path
+
 import pytest
 
 from idxdd.device.faults import Rule
@@ -11,7 +13,7 @@ from idxdd.service.sweep_options import DEFAULT_FAULTS, FAULTS
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
-        (["--", "no-such-command"], 127, "sweep: no-such-command: command not found, or not executable"),
+        (["--", "no-such-command"], 127, "sweep: no-such-command: command not found"),
         ([], 2, "sweep: no command: idxdd sweep -- COMMAND ..."),
         (["--fault", "fire", "--", "true"], 2, "sweep: fault: 'fire' is none of read, write,"),
         (["--rule", "op=noop do fault write", "--", "true"], 2, "sweep: write: noop writes nothing"),
@@ -25,6 +27,24 @@ from idxdd.service.sweep_options import DEFAULT_FAULTS, FAULTS
 def test_what_cannot_be_swept(options: list[str], code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line and an exit code of the table."""
     assert main(["sweep", *options]) == code
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "line"),
+    [("#!/bin/sh\n", 0o644, "not executable"), ("", 0o755, "sweep: the command cannot be executed: Exec format error")],
+    ids=["mode", "format"],
+)
+def test_a_file_that_is_not_executable_was_not_found(
+    tmp_path: Path, text: str, mode: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """126 as a shell and `idxdd run`, in one line: 127 sends people looking for a typing error in the path."""
+    program = tmp_path / "program"
+    program.write_text(text)
+    program.chmod(mode)
+    assert main(["sweep", "--", str(program)]) == 126
     said = capsys.readouterr().err
     assert line in said
     assert said.count("\n") == 1
