@@ -31,6 +31,7 @@ CONTROL_S = 5.0
 LOG_LINES_SHOWN = 60
 TRACE_RECORDS = 4096
 TRACE_SHOWN = 40
+ERRORS_SHOWN = 20
 NOT_COUNTED = frozenset({"wq", "name", "group", "size", "threshold", "priority"})
 KILLED = 128 + 9
 _numbers = itertools.count(1)
@@ -195,11 +196,17 @@ class Dsa:
         return "\n".join(_nonzero(row) for row in rows)
 
     def _errors(self) -> str:
+        """Descriptors that did not end well, as `idxdctl errors`, and what SWERR holds."""
+        answer = self.ask("errors", last=ERRORS_SHOWN)
+        ended = [_line(record) for record in unpack(answer["records"])]
+        return "\n".join(ended + self._swerr())
+
+    def _swerr(self) -> list[str]:
         devices = self.ask("list")["devices"]
         told = {
             device["name"]: " ".join(device["errors"]) for device in devices if any(int(word, 16) for word in device["errors"])
         }
-        return "\n".join(f"{name}: SWERR {words}" for name, words in told.items())
+        return [f"{name}: SWERR {words}" for name, words in told.items()]
 
     def trace(self, last: int = TRACE_RECORDS) -> list[TraceRecord]:
         """The last descriptors that have ended, oldest first."""

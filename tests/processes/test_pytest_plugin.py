@@ -202,6 +202,8 @@ def test_what_goes_wrong_is_told(project: pytest.Pytester) -> None:
             "op=memmove when nth=1 do fault write at=64  (1 hits of 1 matches)",
             "*idxdd: counters*",
             "dsa0/wq0.1: accepted 1, completed 1, *",
+            "*idxdd: last errors*",
+            "* wq 1 memmove size 4096: page_fault_nobof (fault, rule *), 64 completed",
             "*idxdd: trace*",
             "1 wq 1 memmove size 4096: page_fault_nobof (fault, rule *), 64 completed",
             "*idxdd: log*",
