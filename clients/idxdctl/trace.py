@@ -207,6 +207,10 @@ def _write(path: str, pieces: Iterator[str], *, separate: bool) -> None:
             sys.stdout.write(piece + end)
         sys.stdout.write("" if separate else "\n")
         return
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/null: written to, never replaced
+        with open(path, "w", encoding="utf-8") as out:
+            out.writelines(piece + end for piece in pieces)
+        return
     temporary = f"{path}.{os.getpid()}.part"
     try:
         with open(temporary, "w", encoding="utf-8") as out:

@@ -93,7 +93,11 @@ def _without_extensions(text: str, warnings: list[str]) -> str:
 
 
 def write_config(path: str, text: str) -> None:
-    """Replace a file at once: a reader, or a crash, finds the old one or the new one. OSError."""
+    """Replace a file at once: a reader, or a crash, finds the old one or the new one. Pipes, devices: written to. OSError."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "x", encoding="utf-8") as file:

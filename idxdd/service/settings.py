@@ -86,7 +86,7 @@ class Settings:
 
 def _number(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
+        if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}", value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{value!r:.60} must be a number")
@@ -198,7 +198,7 @@ class Setting:
     def option(self) -> str:
         """As the command line has it."""
         section, _, key = self.name.partition(".")
-        return "--" + (self.repeated or (f"{section}-{key}" if section == "metrics" else key).replace("_", "-"))
+        return "--" + (self.repeated or (f"{section}-{key}" if section in ("metrics", "log") else key).replace("_", "-"))
 
 
 def _limit(name: str, low: int, high: int) -> Setting:

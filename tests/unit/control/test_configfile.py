@@ -1,5 +1,6 @@
 """Configuration files: what accel-config reads is read, and what nobody could mean is refused by name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,19 @@ def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
     assert (path.read_text(), [entry.name for entry in tmp_path.iterdir()]) == ("two", ["c"])
     with pytest.raises(OSError, match="directory"):
         write_config(str(tmp_path / "no" / "c"), "x")
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    """`save-config -s /dev/null` of root once left a file there instead of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        write_config(str(pipe), "one")
+        assert os.read(reader, 16) == b"one"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_config(str(tmp_path), "one")
+    assert caught.value.filename == str(tmp_path)

@@ -72,6 +72,14 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert "\n" not in said
 
 
+def test_an_option_is_named_as_it_is_typed() -> None:
+    """Section and all where the command line has it; a negative number is a number."""
+    with pytest.raises(BadSetting) as caught:
+        resolve({"log.level": "loud", "daemon.spin_us": "-1"}, "", ENVIRON)
+    assert "option --log-level: level 'loud' must be one of error" in str(caught.value)
+    assert "option --spin-us: spin_us -1 must be between 0 and" in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["[", "a = ", "x = 1", "daemon = 3", "[[daemon]]", "\0", "[daemon]\nspin_us = 99999999999"])
 def test_files_that_cannot_be_meant(tmp_path: Path, text: str) -> None:
     """One line with the file's name."""
