@@ -29,7 +29,7 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.SOCKET_PATH_TOO_LONG: "the socket's path is longer than 107 bytes",
     ExitCode.SOCKET_TAKEN: "another daemon, or something that is not a socket, has the socket's path",
     ExitCode.INSTANCE_TAKEN: "a daemon with this instance name runs already",
-    ExitCode.NO_PERMISSION: "no permission",
+    ExitCode.NO_PERMISSION: "no permission, or not the role for it",
     ExitCode.BAD_CONFIGURATION: "the configuration is not valid",
     ExitCode.IRQ_CANNOT_START: "idxdd-irq cannot start",
     ExitCode.DAEMON_ABSENT: "no daemon at the socket, or it went away",
